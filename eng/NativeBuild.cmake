@@ -1,0 +1,157 @@
+# Configures (once) and builds the native library; called by NativeBuild.targets and by build.sh / build.ps1, so that every
+# way of building shares one build folder per runtime identifier and configuration.
+#
+#   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DTARGETS=moekernels] [-DTESTS=ON|OFF] [-DCUDA=AUTO|ON|OFF]
+#         [-DARCHITECTURES=80,90a] [-DVERSION=1.2.3] -P eng/NativeBuild.cmake
+#
+# An option that is not given keeps what the build folder was configured with before, or else the default of native/CMakeLists.txt.
+# Libraries end up in artifacts/native/<rid>-<config>/lib.
+
+cmake_minimum_required(VERSION 3.20)
+
+get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
+set(source_dir "${root}/native")
+
+# One line in the form that MSBuild and IDEs list as an error, then stop.
+function(fail code text)
+    message(NOTICE "native build : error ${code}: ${text}")
+    message(FATAL_ERROR "The native build stopped.")
+endfunction()
+
+set(install_hint
+    "Debian/Ubuntu: apt-get install g++ cmake ninja-build. Windows: Visual Studio 2022 or its Build Tools with the workload 'Desktop development with C++'. macOS: xcode-select --install, brew install cmake.")
+
+if(NOT CONFIG)
+    set(CONFIG Release)
+endif()
+
+if(NOT RID)
+    cmake_host_system_information(RESULT processor QUERY OS_PLATFORM)
+    string(TOLOWER "${processor}" processor)
+    if(processor MATCHES "^(arm64|aarch64)$")
+        set(processor arm64)
+    else()
+        set(processor x64)
+    endif()
+    if(CMAKE_HOST_WIN32)
+        set(RID win-${processor})
+    elseif(CMAKE_HOST_APPLE)
+        set(RID osx-${processor})
+    else()
+        set(RID linux-${processor})
+    endif()
+endif()
+
+set(build_dir "${root}/artifacts/native/${RID}-${CONFIG}")
+
+# Two builds at once (an IDE beside a terminal, two test runs) must not configure or link in the same folder.
+file(LOCK "${build_dir}.lock" GUARD PROCESS TIMEOUT 3600 RESULT_VARIABLE lock_result)
+if(NOT lock_result STREQUAL "0")
+    fail(MOEN001 "another native build has held ${build_dir}.lock for an hour: ${lock_result}")
+endif()
+
+# --- configure ---------------------------------------------------------------------------------------------------------------
+
+set(cache "${build_dir}/CMakeCache.txt")
+set(stamp "${build_dir}/configured.stamp")
+
+# A checkout that was moved or copied carries a cache that CMake refuses; starting over is what its message would ask for.
+if(EXISTS "${cache}")
+    file(STRINGS "${cache}" home REGEX "^CMAKE_HOME_DIRECTORY:INTERNAL=")
+    if(NOT home STREQUAL "CMAKE_HOME_DIRECTORY:INTERNAL=${source_dir}")
+        file(REMOVE_RECURSE "${build_dir}")
+    endif()
+endif()
+
+set(options "")
+set(must_configure TRUE)
+if(EXISTS "${cache}" AND EXISTS "${stamp}")
+    set(must_configure FALSE)
+endif()
+
+# Asks for a cache entry; a new or different one means that CMake has to configure again.
+function(request name value)
+    list(APPEND options "-D${name}=${value}")
+    set(options "${options}" PARENT_SCOPE)
+    set(cached "")
+    if(EXISTS "${cache}")
+        file(STRINGS "${cache}" cached REGEX "^${name}:[A-Z]+=")
+    endif()
+    string(REGEX REPLACE "^${name}:[A-Z]+=" "" cached "${cached}")
+    if(NOT cached STREQUAL "${value}")
+        set(must_configure TRUE PARENT_SCOPE)
+    endif()
+endfunction()
+
+request(CMAKE_BUILD_TYPE "${CONFIG}")
+# The empty generator expression keeps multi-configuration generators from adding a folder named after the configuration.
+request(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${build_dir}/lib$<0:>")
+request(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${build_dir}/lib$<0:>")
+if(DEFINED TESTS)
+    request(MOEKERNELS_BUILD_TESTS "${TESTS}")
+endif()
+if(DEFINED CUDA)
+    string(TOUPPER "${CUDA}" CUDA)
+    request(MOEKERNELS_CUDA "${CUDA}")
+endif()
+if(DEFINED ARCHITECTURES)
+    # Commas become CMake's semicolons here, because those do not survive every shell.
+    string(REPLACE "," "\\;" architectures "${ARCHITECTURES}")
+    request(CMAKE_CUDA_ARCHITECTURES "${architectures}")
+endif()
+if(DEFINED VERSION)
+    request(MOEKERNELS_VERSION "${VERSION}")
+endif()
+
+find_program(git_program git)
+if(git_program)
+    execute_process(
+        COMMAND "${git_program}" -C "${root}" rev-parse --short=12 HEAD
+        OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE git_result)
+    if(git_result EQUAL 0)
+        request(MOEKERNELS_COMMIT "${commit}")
+    endif()
+endif()
+
+if(must_configure)
+    file(REMOVE "${stamp}")
+    set(generator "")
+    if(NOT EXISTS "${cache}" AND NOT DEFINED ENV{CMAKE_GENERATOR})
+        find_program(ninja_program NAMES ninja ninja-build)
+        # On Windows Ninja finds the compiler only inside a developer prompt; the Visual Studio generator finds it anywhere.
+        if(ninja_program AND (NOT CMAKE_HOST_WIN32 OR DEFINED ENV{VSCMD_ARG_TGT_ARCH}))
+            set(generator -G Ninja)
+        endif()
+    endif()
+
+    execute_process(
+        COMMAND "${CMAKE_COMMAND}" -S "${source_dir}" -B "${build_dir}" ${generator} ${options}
+        OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE result)
+    if(NOT result EQUAL 0)
+        message(NOTICE "${output}")
+        if(output MATCHES "No CMAKE_CXX_COMPILER could be found|CMAKE_CXX_COMPILER-NOTFOUND|could not find any instance of Visual Studio|CMAKE_CXX_COMPILER not set")
+            # What is cached now would hide a compiler that is installed later.
+            file(REMOVE_RECURSE "${build_dir}")
+            fail(MOEN002 "no C++20 compiler was found. ${install_hint} To build the managed code only: -p:SkipNativeBuild=true.")
+        endif()
+        fail(MOEN003 "CMake could not configure ${source_dir}; its messages are above.")
+    endif()
+    file(TOUCH "${stamp}")
+endif()
+
+# --- build -------------------------------------------------------------------------------------------------------------------
+
+set(build_arguments --config ${CONFIG})
+if(TARGETS)
+    string(REPLACE "," ";" targets "${TARGETS}")
+    list(APPEND build_arguments --target ${targets})
+endif()
+if(NOT DEFINED ENV{CMAKE_BUILD_PARALLEL_LEVEL})
+    cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
+    list(APPEND build_arguments --parallel ${cores})
+endif()
+
+execute_process(COMMAND "${CMAKE_COMMAND}" --build "${build_dir}" ${build_arguments} RESULT_VARIABLE result)
+if(NOT result EQUAL 0)
+    fail(MOEN004 "the native library did not compile; the compiler's messages are above.")
+endif()
