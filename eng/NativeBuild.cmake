@@ -1,11 +1,12 @@
 # Configures (once) and builds the native library; called by NativeBuild.targets and by build.sh / build.ps1, so that every
 # way of building shares one build folder per runtime identifier and configuration.
 #
-#   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DTARGETS=moekernels] [-DTESTS=ON|OFF] [-DCUDA=AUTO|ON|OFF]
-#         [-DARCHITECTURES=80,90a] [-DVERSION=1.2.3] -P eng/NativeBuild.cmake
+#   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DSANITIZE=address|thread] [-DTARGETS=moekernels] [-DTESTS=ON|OFF]
+#         [-DRUN_TESTS=ON] [-DCUDA=AUTO|ON|OFF] [-DARCHITECTURES=80,90a] [-DWARNINGS_AS_ERRORS=ON|OFF] [-DVERSION=1.2.3]
+#         -P eng/NativeBuild.cmake
 #
-# An option that is not given keeps what the build folder was configured with before, or else the default of native/CMakeLists.txt.
-# Libraries end up in artifacts/native/<rid>-<config>/lib.
+# An option that is not given keeps what the build folder was configured with before. Libraries end up in
+# artifacts/native/<rid>-<config>/bin (with a multi-configuration generator in a folder <config> below it).
 
 cmake_minimum_required(VERSION 3.20)
 
@@ -43,6 +44,12 @@ if(NOT RID)
 endif()
 
 set(build_dir "${root}/artifacts/native/${RID}-${CONFIG}")
+if(SANITIZE)
+    string(APPEND build_dir "-${SANITIZE}")
+endif()
+if(RUN_TESTS)
+    set(TESTS ON)
+endif()
 
 # Two builds at once (an IDE beside a terminal, two test runs) must not configure or link in the same folder.
 file(LOCK "${build_dir}.lock" GUARD PROCESS TIMEOUT 3600 RESULT_VARIABLE lock_result)
@@ -84,11 +91,23 @@ function(request name value)
 endfunction()
 
 request(CMAKE_BUILD_TYPE "${CONFIG}")
-# The empty generator expression keeps multi-configuration generators from adding a folder named after the configuration.
-request(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${build_dir}/lib$<0:>")
-request(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${build_dir}/lib$<0:>")
+if(NOT EXISTS "${cache}")
+    # Someone who only wants the library needs no GoogleTest, and may have a compiler with warnings nobody has seen here.
+    if(NOT DEFINED TESTS)
+        set(TESTS OFF)
+    endif()
+    if(NOT DEFINED WARNINGS_AS_ERRORS)
+        set(WARNINGS_AS_ERRORS OFF)
+    endif()
+endif()
 if(DEFINED TESTS)
     request(MOEKERNELS_BUILD_TESTS "${TESTS}")
+endif()
+if(DEFINED WARNINGS_AS_ERRORS)
+    request(MOEKERNELS_WARNINGS_AS_ERRORS "${WARNINGS_AS_ERRORS}")
+endif()
+if(DEFINED SANITIZE)
+    request(MOEKERNELS_SANITIZE "${SANITIZE}")
 endif()
 if(DEFINED CUDA)
     string(TOUPPER "${CUDA}" CUDA)
@@ -154,4 +173,15 @@ endif()
 execute_process(COMMAND "${CMAKE_COMMAND}" --build "${build_dir}" ${build_arguments} RESULT_VARIABLE result)
 if(NOT result EQUAL 0)
     fail(MOEN004 "the native library did not compile; the compiler's messages are above.")
+endif()
+
+# --- test --------------------------------------------------------------------------------------------------------------------
+
+if(RUN_TESTS)
+    execute_process(
+        COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build_dir}" --build-config ${CONFIG} --output-on-failure --no-tests=error
+        RESULT_VARIABLE result)
+    if(NOT result EQUAL 0)
+        fail(MOEN006 "native tests failed; CTest's report is above.")
+    endif()
 endif()
