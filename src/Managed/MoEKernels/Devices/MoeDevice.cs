@@ -1,0 +1,12 @@
+namespace MoEKernels;
+
+/// <summary>A device that a <see cref="MoeContext"/> can run on.</summary>
+/// <param name="Type">Kind of device.</param>
+/// <param name="Index">Which device of that kind, from 0.</param>
+/// <param name="Name">What the maker calls it.</param>
+/// <param name="CoreCount">Logical processors, or streaming multiprocessors.</param>
+/// <param name="CapabilityMajor">CUDA compute capability; 0 on the CPU.</param>
+/// <param name="CapabilityMinor">CUDA compute capability; 0 on the CPU.</param>
+/// <param name="TotalMemory">Bytes; 0 when unknown.</param>
+public sealed record MoeDevice(
+    DeviceType Type, int Index, string Name, int CoreCount, int CapabilityMajor, int CapabilityMinor, ulong TotalMemory);
