@@ -1,0 +1,103 @@
+// The CPU backend's table. An op adds its functions here; a slot left out is reported as unsupported.
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#if defined(__linux__)
+#include <fstream>
+#endif
+#if defined(_WIN32)
+#include <windows.h>
+#elif defined(__unix__)
+#include <unistd.h>
+#endif
+
+#include "core/backend.hpp"
+#include "core/check.hpp"
+#include "cpu/common/context.hpp"
+#include "cpu/dropout/dropout.hpp"
+#include "cpu/gate/gate.hpp"
+
+namespace moek::cpu {
+namespace {
+
+std::string processor_name() {
+#if defined(__linux__)
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);) {
+        const size_t colon = line.find(": ");
+        if (line.compare(0, 10, "model name") == 0 && colon != std::string::npos) return line.substr(colon + 2);
+    }
+#endif
+    return "CPU";
+}
+
+uint64_t physical_memory() {
+#if defined(_WIN32)
+    MEMORYSTATUSEX status = {};
+    status.dwLength = sizeof(status);
+    return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+#elif defined(_SC_PHYS_PAGES)
+    const long pages = sysconf(_SC_PHYS_PAGES);
+    const long page_size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page_size > 0 ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_size) : 0;
+#else
+    return 0;
+#endif
+}
+
+moek_status device_count(int32_t* out_count) {
+    *out_count = 1;
+    return MOEK_STATUS_CODE_OK;
+}
+
+moek_status device_query(int32_t, moek_device_info* out_info) {
+    out_info->core_count = available_cores();
+    out_info->total_memory = physical_memory();
+    std::snprintf(out_info->name, sizeof(out_info->name), "%s", processor_name().c_str());
+    return MOEK_STATUS_CODE_OK;
+}
+
+moek_status state_create(const moek_context_options* options, moek_backend_log log, void* sink, moek_context_info* info,
+                         void** out_state) {
+    check_range("device_index", options->device_index, 0, 0);
+    const int32_t cores = available_cores();
+    const int32_t thread_count = options->thread_count == 0 ? cores : options->thread_count;
+    auto context = std::make_unique<Context>(thread_count, resolve_isa(options->isa));
+    if (thread_count > cores) {
+        const std::string text = "thread_count " + std::to_string(thread_count) + " is more than the " +
+                                 std::to_string(cores) + " cores this process may use";
+        log(sink, MOEK_LOG_LEVEL_WARNING, text.c_str());
+    }
+    info->thread_count = thread_count;
+    info->isa = context->isa;
+    *out_state = context.release();
+    return MOEK_STATUS_CODE_OK;
+}
+
+void state_destroy(void* state) {
+    delete static_cast<Context*>(state);
+}
+
+moek_backend make_backend() {
+    moek_backend table = {};
+    table.struct_size = sizeof(table);
+    table.version = MOEK_BACKEND_VERSION;
+    table.targets = "";
+    table.device_count = device_count;
+    table.device_query = device_query;
+    table.state_create = state_create;
+    table.state_destroy = state_destroy;
+    table.gate_bias_update = gate_bias_update;
+    table.dropout_mask = dropout_mask;
+    return table;
+}
+
+}  // namespace
+}  // namespace moek::cpu
+
+const moek_backend& moek::cpu_backend() {
+    static const moek_backend table = cpu::make_backend();
+    return table;
+}
