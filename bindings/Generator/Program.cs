@@ -21,7 +21,7 @@ try
     if (options.CheckOnly)
     {
         if (!isCurrent)
-            throw new GeneratorException($"{options.OutputPath} is not what {options.HeaderPath} gives; regenerate it.");
+            throw new GeneratorException($"{options.OutputPath} does not match {options.HeaderPath}; regenerate it.");
         Console.WriteLine($"{options.OutputPath} is current.");
         return 0;
     }

@@ -34,7 +34,7 @@ internal sealed record HandleModel(string NativeName, string Name, DocComment? D
 internal sealed record StructModel(
     string NativeName, string Name, int Size, IReadOnlyList<FieldModel> Fields, DocComment? Doc);
 
-/// <summary>A field; a fixed array has an <paramref name="ArrayLength"/>, and <paramref name="Type"/> is its element's.</summary>
+/// <summary>A field. For a fixed array <paramref name="Type"/> is the element's.</summary>
 internal sealed record FieldModel(
     string NativeName, string Name, ManagedType Type, int? ArrayLength, int Offset, DocComment? Doc)
 {
@@ -53,4 +53,8 @@ internal sealed record FunctionModel(
 internal sealed record ParameterModel(string NativeName, string Name, ManagedType Type);
 
 /// <summary>A C# type and its size on the target in bytes (0 for void).</summary>
-internal readonly record struct ManagedType(string Name, int Size);
+internal readonly record struct ManagedType(string Name, int Size)
+{
+    /// <summary>Whether it is a pointer to data or to a function.</summary>
+    internal bool IsPointer => Name.EndsWith('*') || Name.StartsWith("delegate*", StringComparison.Ordinal);
+}

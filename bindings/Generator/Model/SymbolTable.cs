@@ -5,7 +5,7 @@ internal sealed class SymbolTable
 {
     private readonly Dictionary<string, string?> _references = new(StringComparer.Ordinal);
 
-    /// <summary>Adds a C name; <paramref name="reference"/> is null for one that has no C# counterpart (a typedef).</summary>
+    /// <summary>Adds a C name; <paramref name="reference"/> is null when C# has no counterpart (a typedef).</summary>
     internal void Add(string nativeName, string? reference) => _references.TryAdd(nativeName, reference);
 
     /// <summary>Whether the header declares the name, and if so what to refer to.</summary>

@@ -29,7 +29,9 @@ internal sealed class HeaderReader
     }
 
     /// <summary>Parses the header and builds the model.</summary>
-    /// <exception cref="GeneratorException">The header cannot be parsed or has a construct without a raw binding.</exception>
+    /// <exception cref="GeneratorException">
+    /// The header cannot be parsed or has a construct without a raw binding.
+    /// </exception>
     internal static HeaderModel Read(string path) =>
         new HeaderReader(ParsedHeader.Parse(path)).Build(path);
 
@@ -58,7 +60,11 @@ internal sealed class HeaderReader
     }
 
     private SymbolTable Symbols(
-        ConstantModel[] constants, EnumModel[] enums, HandleModel[] handles, StructModel[] structs, FunctionModel[] functions)
+        ConstantModel[] constants,
+        EnumModel[] enums,
+        HandleModel[] handles,
+        StructModel[] structs,
+        FunctionModel[] functions)
     {
         SymbolTable symbols = new();
         foreach (ConstantModel constant in constants)
@@ -87,10 +93,12 @@ internal sealed class HeaderReader
 
     private EnumModel ReadEnum(Enumeration @enum)
     {
-        string name = Naming.OfDeclaration(@enum.Name ?? "");
-        EnumItemModel[] items = [.. @enum.Items.Select(item => ReadEnumItem(item, @enum.Name!))];
-        Naming.RequireDistinct(@enum.Name!, items.Select(i => (i.NativeName, i.Name)));
-        bool isFlags = @enum.Name!.EndsWith("_flag", StringComparison.Ordinal)
+        if (string.IsNullOrEmpty(@enum.Name))
+            throw new GeneratorException($"the enum with {@enum.Items[0].Name} has no name, so no raw binding.");
+        string name = Naming.OfDeclaration(@enum.Name);
+        EnumItemModel[] items = [.. @enum.Items.Select(item => ReadEnumItem(item, @enum.Name))];
+        Naming.RequireDistinct(@enum.Name, items.Select(i => (i.NativeName, i.Name)));
+        bool isFlags = @enum.Name.EndsWith("_flag", StringComparison.Ordinal)
             || @enum.Name.EndsWith("_flags", StringComparison.Ordinal);
         return new EnumModel(@enum.Name, name, isFlags, items, Doc(@enum, @enum.Name));
     }
@@ -99,25 +107,28 @@ internal sealed class HeaderReader
     {
         // Outside of this range the compilers do not agree on the enum's underlying type.
         if (item.Value > int.MaxValue)
-            throw new GeneratorException($"{item.Name}: got {unchecked((long)item.Value)}, expected a value in 0..{int.MaxValue}.");
+        {
+            long value = unchecked((long)item.Value);
+            throw new GeneratorException($"{item.Name}: got {value}, expected a value in 0..{int.MaxValue}.");
+        }
         return new EnumItemModel(
             item.Name, Naming.OfEnumItem(item.Name, enumName), (int)item.Value, Doc(item, item.Name));
     }
 
     private StructModel ReadStruct(Class @struct)
     {
-        string name = Naming.OfDeclaration(@struct.Name ?? "");
+        string name = Naming.OfDeclaration(@struct.Name);
         if (@struct.IsUnion)
             throw new GeneratorException($"{@struct.Name}: a union has no raw binding.");
-        if (@struct.Classes.FirstOrDefault() is { } nested)
-            throw new GeneratorException($"{@struct.Name}: the nested type '{nested.Name}' has no raw binding.");
+        if (@struct.Classes.Any() || @struct.Enums.Any())
+            throw new GeneratorException($"{@struct.Name}: a type declared inside a struct has no raw binding.");
 
         FieldModel[] fields = [.. @struct.Fields.Select(field => ReadField(field, @struct))];
         IEnumerable<(string, string)> members = fields.Select(f => (f.NativeName, f.Name))
             .Concat(fields.Where(f => f.ArrayLength is not null).Select(f => (f.NativeName, f.ArrayTypeName)))
-            .Append((@struct.Name!, name));
-        Naming.RequireDistinct(@struct.Name!, members);
-        return new StructModel(@struct.Name!, name, @struct.Layout.Size, fields, Doc(@struct, @struct.Name!));
+            .Append((@struct.Name, name));
+        Naming.RequireDistinct(@struct.Name, members);
+        return new StructModel(@struct.Name, name, @struct.Layout.Size, fields, Doc(@struct, @struct.Name));
     }
 
     private FieldModel ReadField(Field field, Class @struct)
@@ -133,7 +144,7 @@ internal sealed class HeaderReader
         if (type.Desugar() is ArrayType array)
         {
             if (array.SizeType != ArrayType.ArraySize.Constant || array.Type.Desugar() is ArrayType)
-                throw new GeneratorException($"{owner}: only one-dimensional arrays of a fixed length have a raw binding.");
+                throw new GeneratorException($"{owner}: only one-dimensional fixed arrays have a raw binding.");
             type = array.Type;
             length = (int)array.Size;
         }
@@ -150,15 +161,29 @@ internal sealed class HeaderReader
         if (function.IsInline || function.BodyStmt is not null)
             throw new GeneratorException($"{function.Name}: a function defined in the header is not exported.");
         if (function.CallingConvention is not (CallingConvention.Default or CallingConvention.C))
-            throw new GeneratorException($"{function.Name}: got calling convention {function.CallingConvention}, expected C.");
+        {
+            throw new GeneratorException(
+                $"{function.Name}: got calling convention {function.CallingConvention}, expected C.");
+        }
 
         ParameterModel[] parameters = [.. function.Parameters.Select(p => ReadParameter(p, function.Name))];
         Naming.RequireDistinct(function.Name, parameters.Select(p => (p.NativeName, p.Name)));
         DocComment? doc = Doc(function, function.Name);
-        if (doc?.Parameters.Keys.FirstOrDefault(p => parameters.All(q => q.NativeName != p)) is { } unknown)
-            throw new GeneratorException($"{function.Name}: its comment describes '{unknown}', which is no parameter.");
+        CheckParameterDocs(function.Name, parameters, doc);
         return new FunctionModel(
             function.Name, name, _types.Map(function.ReturnType.Type, function.Name), parameters, doc);
+    }
+
+    // The C# compiler wants documentation of either all parameters or none.
+    private static void CheckParameterDocs(string functionName, ParameterModel[] parameters, DocComment? doc)
+    {
+        if (doc is null || doc.Parameters.Count == 0)
+            return;
+        string[] names = [.. parameters.Select(p => p.NativeName)];
+        if (doc.Parameters.Keys.Except(names).FirstOrDefault() is { } unknown)
+            throw new GeneratorException($"{functionName}: its comment describes '{unknown}', which is no parameter.");
+        if (names.Except(doc.Parameters.Keys).FirstOrDefault() is { } missing)
+            throw new GeneratorException($"{functionName}: its comment omits the parameter '{missing}'.");
     }
 
     private ParameterModel ReadParameter(Parameter parameter, string functionName)

@@ -13,8 +13,10 @@ internal static partial class MacroReader
     /// <param name="lines">The header's text: clang keeps no comments of macros.</param>
     internal static IEnumerable<ConstantModel> Read(TranslationUnit unit, string[] lines)
     {
-        IEnumerable<MacroDefinition> macros = unit.PreprocessedEntities.OfType<MacroDefinition>().DistinctBy(m => m.Name);
-        foreach (MacroDefinition macro in macros.Where(m => !Decoration().IsMatch(m.Expression)))
+        IEnumerable<MacroDefinition> macros = unit.PreprocessedEntities.OfType<MacroDefinition>()
+            .DistinctBy(m => m.Name)
+            .Where(m => !Decoration().IsMatch(m.Expression));
+        foreach (MacroDefinition macro in macros)
         {
             (string type, long value) = Parse(macro);
             string? comment = CommentOf(macro.Name, lines);
@@ -52,7 +54,7 @@ internal static partial class MacroReader
         }
         if (at == 0 || !lines[at - 1].TrimEnd().EndsWith("*/", StringComparison.Ordinal))
             return null;
-        int first = Array.FindLastIndex(lines, at - 1, line => line.TrimStart().StartsWith("/*", StringComparison.Ordinal));
+        int first = Array.FindLastIndex(lines, at - 1, line => line.Contains("/*", StringComparison.Ordinal));
         return first >= 0 && DocumentationStart().IsMatch(lines[first]) ? string.Join('\n', lines[first..at]) : null;
     }
 

@@ -23,7 +23,7 @@ internal static class Naming
     internal static string OfDeclaration(string nativeName)
     {
         if (!nativeName.StartsWith(Prefix, StringComparison.Ordinal) || nativeName.Length == Prefix.Length)
-            throw new GeneratorException($"'{nativeName}': every type and function has a name that starts with {Prefix}.");
+            throw new GeneratorException($"'{nativeName}': the name of a type or function starts with {Prefix}.");
         return Pascal(nativeName[Prefix.Length..]);
     }
 
@@ -33,9 +33,9 @@ internal static class Naming
 
     /// <summary>Name of an enum's item: MOEK_DTYPE_BF16 of moek_dtype becomes Bf16.</summary>
     internal static string OfEnumItem(string nativeName, string nativeEnumName) =>
-        OfUpperCase(nativeName, nativeEnumName.ToUpperInvariant() + "_", "item of " + nativeEnumName);
+        OfUpperCase(nativeName, nativeEnumName.ToUpperInvariant() + "_", "value of " + nativeEnumName);
 
-    /// <summary>Name of a field: d_in becomes DIn, and a mathematical symbol keeps its shape: dW_r becomes DWr.</summary>
+    /// <summary>Name of a field: d_in becomes DIn, and the symbol dW_r, whose r is a subscript, DWr.</summary>
     internal static string OfField(string nativeName) => Pascal(nativeName);
 
     /// <summary>Name of a parameter: out_bytes becomes outBytes.</summary>
@@ -60,7 +60,7 @@ internal static class Naming
     private static string OfUpperCase(string nativeName, string prefix, string kind)
     {
         if (!nativeName.StartsWith(prefix, StringComparison.Ordinal) || nativeName.Length == prefix.Length)
-            throw new GeneratorException($"'{nativeName}': every {kind} has a name that starts with {prefix}.");
+            throw new GeneratorException($"'{nativeName}': the name of a {kind} starts with {prefix}.");
         return Pascal(nativeName[prefix.Length..].ToLowerInvariant());
     }
 

@@ -8,7 +8,7 @@ namespace MoEKernels.BindingsGenerator.Reading;
 /// <summary>CppSharp's view of the header, and the target's type sizes.</summary>
 internal sealed record ParsedHeader(TranslationUnit Unit, TargetSizes Sizes)
 {
-    /// <summary>Parses a C header with clang, always for the same target, so that every machine writes the same bindings.</summary>
+    /// <summary>Parses a C header with clang, for one fixed target: every machine writes the same bindings.</summary>
     /// <exception cref="GeneratorException">The file is missing or clang reports an error.</exception>
     internal static ParsedHeader Parse(string path)
     {

@@ -30,10 +30,13 @@ internal sealed class TypeMapper(TargetSizes sizes, IReadOnlyDictionary<string, 
     /// <summary>Maps a type; <paramref name="owner"/> is the declaration that uses it, for error messages.</summary>
     internal ManagedType Map(CType type, string owner) => type switch
     {
-        TypedefType typedef when _standardTypes.TryGetValue(typedef.Declaration.Name, out ManagedType standard) => standard,
-        TypedefType typedef => Map(typedef.Declaration.Type, owner),
+        TypedefType { Declaration: var typedef } => _standardTypes.TryGetValue(typedef.Name, out ManagedType standard)
+            ? standard
+            : Map(typedef.Type, owner),
         AttributedType attributed => Map(attributed.Modified.Type, owner),
         DecayedType decayed => Map(decayed.Decayed.Type, owner),
+        // Only a parameter's array comes here, and that is a pointer in C; a field's is mapped by its element.
+        ArrayType array => MapPointer(array.Type, owner),
         PointerType { Pointee: var pointee } => MapPointer(pointee, owner),
         TagType { Declaration: Enumeration @enum } => new(Naming.OfDeclaration(@enum.Name), sizes.Int),
         TagType { Declaration: Class @class } => MapStruct(@class, owner),
@@ -73,7 +76,7 @@ internal sealed class TypeMapper(TargetSizes sizes, IReadOnlyDictionary<string, 
         PrimitiveType.ULongLong => new("ulong", sizes.LongLong),
         PrimitiveType.Float => new("float", sizes.Float),
         PrimitiveType.Double => new("double", sizes.Double),
-        PrimitiveType.Long or PrimitiveType.ULong => throw Unsupported("long, whose size differs between platforms,", owner),
+        PrimitiveType.Long or PrimitiveType.ULong => throw Unsupported("long, whose size differs by platform,", owner),
         PrimitiveType.Bool => throw Unsupported("bool, which is not blittable,", owner),
         _ => throw Unsupported(type.ToString(), owner),
     };

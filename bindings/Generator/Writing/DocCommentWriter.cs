@@ -81,7 +81,7 @@ internal sealed partial class DocCommentWriter(SourceWriter writer, SymbolTable 
     private string Reference(string nativeName, string owner)
     {
         if (!symbols.TryResolve(nativeName, out string? reference))
-            throw new GeneratorException($"{owner}: its comment refers to '{nativeName}', which the header does not declare.");
+            throw new GeneratorException($"{owner}: its comment refers to '{nativeName}', which is not declared.");
         // Qualified, since a field often has the name of the enum whose values it takes.
         return reference is null ? $"<c>{nativeName}</c>" : $"<see cref=\"{BindingsWriter.Namespace}.{reference}\"/>";
     }
@@ -90,6 +90,11 @@ internal sealed partial class DocCommentWriter(SourceWriter writer, SymbolTable 
         .Replace("&apos;", "'", StringComparison.Ordinal)
         .Replace("&quot;", "\"", StringComparison.Ordinal);
 
-    [GeneratedRegex(@"`(?<code>[^`]+)`|(?<![\w:])::(?<symbol>\w+)|(?<!\w)[@\\]ref\s+(?<symbol>\w+)|(?<!\w)[@\\][cp]\s+(?<code>\w+)")]
+    [GeneratedRegex("""
+        `(?<code>[^`]+)`
+        | (?<![\w:])::(?<symbol>\w+)
+        | (?<!\w)[@\\]ref\s+(?<symbol>\w+)
+        | (?<!\w)[@\\][cp]\s+(?<code>\w+)
+        """, RegexOptions.IgnorePatternWhitespace)]
     private static partial Regex Markup();
 }

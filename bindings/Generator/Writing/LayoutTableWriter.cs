@@ -13,11 +13,15 @@ internal static class LayoutTableWriter
     internal static void Write(SourceWriter writer, IReadOnlyList<StructModel> structs)
     {
         writer.Line();
-        writer.Line("/// <summary>A field's place in bytes: as clang computed it for the header, and as it is in C#.</summary>");
-        writer.Line("internal sealed record NativeField(string Name, int Offset, int Size, int ManagedOffset, int ManagedSize);");
+        writer.Line("/// <summary>A field's place in bytes: as clang computed it, and as it is in C#.</summary>");
+        writer.Line("internal sealed record NativeField(");
+        using (writer.Indented())
+            writer.Line("string Name, int Offset, int Size, int ManagedOffset, int ManagedSize);");
         writer.Line();
-        writer.Line("/// <summary>A struct's size in bytes, as clang computed it for the header and as it is in C#, and its fields.</summary>");
-        writer.Line("internal sealed record NativeStruct(string Name, int Size, int ManagedSize, IReadOnlyList<NativeField> Fields);");
+        writer.Line("/// <summary>A struct's size in bytes, as clang computed it and in C#, and its fields.</summary>");
+        writer.Line("internal sealed record NativeStruct(");
+        using (writer.Indented())
+            writer.Line("string Name, int Size, int ManagedSize, IReadOnlyList<NativeField> Fields);");
         writer.Line();
         writer.Line("/// <summary>The layout of every struct of the header, under the header's names.</summary>");
         using IDisposable body = writer.Block("internal static unsafe class NativeLayout");
