@@ -78,7 +78,7 @@ public static class TorchSharpLoader
         TryPrepare();
         try
         {
-            torch.InitializeDeviceType(DeviceType.CPU);
+            torch.InitializeDeviceType(global::TorchSharp.DeviceType.CPU);
         }
         catch (Exception exception)
         {
