@@ -1,7 +1,7 @@
 # Configures (once) and builds the native library; called by NativeBuild.targets and by build.sh / build.ps1, so that every
 # way of building shares one build folder per runtime identifier and configuration.
 #
-#   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DSANITIZE=address|thread] [-DTARGETS=moekernels] [-DTESTS=ON|OFF]
+#   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DSANITIZE=address|thread] [-DTARGETS=moekernels_libraries] [-DTESTS=ON|OFF]
 #         [-DRUN_TESTS=ON] [-DCUDA=AUTO|ON|OFF] [-DARCHITECTURES=80,90a] [-DWARNINGS_AS_ERRORS=ON|OFF] [-DVERSION=1.2.3]
 #         -P eng/NativeBuild.cmake
 #
