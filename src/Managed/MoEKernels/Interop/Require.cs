@@ -9,6 +9,9 @@ namespace MoEKernels.Interop;
 /// </summary>
 internal static class Require
 {
+    private const CallFlags AllFlags = CallFlags.AccumulateOutput | CallFlags.AccumulateGradients | CallFlags.AccumulateCounts
+        | CallFlags.BatchInvariant | CallFlags.Strict | CallFlags.AllowTf32;
+
     /// <summary>Elements of a tensor; saturates, so that a product beyond 64 bits never fits a span.</summary>
     internal static long Elements(long rows, long columns)
     {
@@ -37,6 +40,20 @@ internal static class Require
         if (value < least || value > most)
             ThrowOption(value, most == long.MaxValue ? $"at least {least}" : $"{least} to {most}", argument, member);
     }
+
+    /// <summary>A member of the argument "options" that is a finite number of at least 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void NotNegative(double value, string member) =>
+        Option(value >= 0 && double.IsFinite(value), value, "a finite number of at least 0", "options", member);
+
+    /// <summary>A member of the argument "options" that is a dropout probability.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Probability(double value, string member) =>
+        Option(value >= 0 && value < 1, value, "at least 0 and less than 1", "options", member);
+
+    /// <summary>The member Flags of the argument "options".</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Flags(CallFlags value) => Defined((uint)value, (uint)AllFlags, "options", "Flags");
 
     /// <summary>A span that must have exactly the elements of its shape.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
