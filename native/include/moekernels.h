@@ -5,10 +5,14 @@
  * Conventions that hold for every function and field
  *
  * Dimensions    T tokens, d_in input width, d_out output width, r rank, E experts, k active experts (or ranks).
+ *
  * Layout        Every matrix is row-major. `X [T, d_in]` has T rows of d_in contiguous elements; its `*_stride` is the
  *               distance between two rows in elements, 0 means "dense" (the number of columns). A stride smaller than
- * the number of columns is an error. Vectors, ids, counts and saved tensors are dense. Dtypes        Stated per role
- * with the values of ::moek_dtype. The legal combinations of (x, weight, router, y, grad) are f32  f32  f32  f32  f32
+ *               the number of columns is an error. Vectors, ids, counts and saved tensors are dense.
+ *
+ * Dtypes        Stated per role with the values of ::moek_dtype. The legal combinations of
+ *               (x, weight, router, y, grad) are
+ *                 f32  f32  f32  f32  f32
  *                 bf16 bf16 bf16 bf16 bf16
  *                 f16  f16  f16  f16  f16
  *                 f64  f64  f64  f64  f64     (CPU only; for gradient checks)
@@ -17,26 +21,39 @@
  *               x, dx, router_input and drouter_input have x's dtype, y and dy have y's, A, B and C have weight's, W_r
  *               and W_g router's, and dA, dB, dC, dW_r and dW_g grad's. Ids and counts are int32. Gate weights, biases,
  *               log-sum-exp and everything saved for backward are f32, or f64 where x is f64 ("accumulator dtype").
+ *
  * Rounding      Sums run in the accumulator dtype; nothing between two products is rounded to the storage dtype, a
- * result is rounded once when it is written. A tensor-core operand (CUDA, bf16/f16) is rounded once when it is built.
+ *               result is rounded once when it is written. A tensor-core operand (CUDA, bf16/f16) is rounded once when
+ *               it is built.
+ *
  * Determinism   Same inputs, same bits, on every run and for every thread count, per ISA path or GPU model.
+ *
  * Optional      A pointer marked "optional" may be null; the op then neither reads nor writes that tensor.
+ *
  * Memory        The caller owns every buffer. Nothing is allocated on a device, nothing synchronises, no global state
- * is kept. Outputs must not overlap inputs or each other. CPU contexts take host pointers, CUDA contexts device
- *               pointers of that context's device; element alignment suffices.
+ *               is kept. Outputs must not overlap inputs or each other. CPU contexts take host pointers, CUDA contexts
+ *               device pointers of that context's device; element alignment suffices.
+ *
  * Workspace     `*_workspace` tells the bytes a call needs; contents are undefined before and after. When it is 0 a
- * null pointer is legal. Stream        Null on the CPU. On CUDA a `cudaStream_t`; null is the legacy default stream. T
- * = 0         Legal: per-token outputs are left alone, weight gradients and counts are written as zeros unless
+ *               null pointer is legal.
+ *
+ * Stream        Null on the CPU. On CUDA a `cudaStream_t`; null is the legacy default stream.
+ *
+ * T = 0         Legal: per-token outputs are left alone, weight gradients and counts are written as zeros unless
  *               accumulating.
+ *
  * Ties          Higher score first, then the lower id. -0 equals +0.
+ *
  * NaN           A NaN or -inf score never wins over another and weighs nothing; every row yields k distinct ids in
- * range. A row without any finite or +inf score has zero weights, zero gradients and a log-sum-exp of -inf. With
- *               ::MOEK_CALL_FLAG_STRICT a NaN in a score is reported as ::MOEK_STATUS_CODE_NUMERIC instead.
+ *               range. A row without any finite or +inf score has zero weights, zero gradients and a log-sum-exp of
+ *               -inf. With ::MOEK_CALL_FLAG_STRICT a NaN in a score is reported as ::MOEK_STATUS_CODE_NUMERIC instead.
+ *
  * Errors        Arguments are checked before anything is written. A failing call returns a status other than
  *               ::MOEK_STATUS_CODE_OK; ::moek_last_error then names the argument, what was got and what was expected.
+ *
  * Growth        The first field of every struct is `struct_size`. A smaller value than this header's means that the
- * missing fields are zero, which is their default; a larger one is accepted if the unknown tail is zero. Reserved
- * fields must be zero.
+ *               missing fields are zero, which is their default; a larger one is accepted if the unknown tail is zero.
+ *               Reserved fields must be zero.
  */
 #ifndef MOEKERNELS_H
 #define MOEKERNELS_H
