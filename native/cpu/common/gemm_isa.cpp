@@ -1,0 +1,24 @@
+#include "cpu/common/gemm_isa.hpp"
+
+#include "cpu/common/gemm_kernel.hpp"
+
+namespace moek::cpu::MOEK_ISA_NAME {
+
+int64_t gemm_task_scratch_bytes(bool f64) {
+    return f64 ? kGemmScratchBytes<double> : kGemmScratchBytes<float>;
+}
+
+GemmPlan plan_gemm(const Gemm& gemm) {
+    const bool swapped = gemm.f64 ? swaps_operands<double>(gemm) : swaps_operands<float>(gemm);
+    return {swapped, ceil_div(swapped ? gemm.N : gemm.M, kTaskRows), ceil_div(swapped ? gemm.M : gemm.N, kTaskCols)};
+}
+
+void gemm_task(const Gemm& gemm, const GemmPlan& plan, int64_t task, void* scratch) {
+    if (gemm.f64) {
+        run_gemm_task<double>(gemm, plan, task, scratch);
+    } else {
+        run_gemm_task<float>(gemm, plan, task, scratch);
+    }
+}
+
+}  // namespace moek::cpu::MOEK_ISA_NAME

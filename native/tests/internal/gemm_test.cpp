@@ -1,0 +1,318 @@
+#include "cpu/common/gemm.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "core/dtype.hpp"
+#include "tests/support/random.hpp"
+#include "tests/support/tensor.hpp"
+
+namespace moek::cpu {
+namespace {
+
+using test::Random;
+using test::Tensor;
+
+std::vector<int32_t> isas() {
+    std::vector<int32_t> result;
+    for (int32_t isa : {MOEK_ISA_SCALAR, MOEK_ISA_AVX2, MOEK_ISA_AVX512, MOEK_ISA_NEON}) {
+        try {
+            resolve_isa(isa);
+            result.push_back(isa);
+        } catch (const std::exception&) {
+        }
+    }
+    return result;
+}
+
+struct Dtypes {
+    int32_t a, b, c;
+};
+
+struct Shape {
+    int64_t M, N, K;
+};
+
+// A product with everything that can vary, and the tensors behind it.
+struct Case {
+    Shape shape;
+    Dtypes dtypes;
+    bool a_along_depth, b_along_depth, row_major, accumulate;
+    int64_t padding;  // added to every dense stride
+    double alpha = 1;
+    int64_t split = INT64_MAX;
+
+    std::string text() const {
+        return "M " + std::to_string(shape.M) + " N " + std::to_string(shape.N) + " K " + std::to_string(shape.K) +
+               " dtypes " + dtype_name(dtypes.a) + " " + dtype_name(dtypes.b) + " " + dtype_name(dtypes.c) +
+               " a_along_depth " + std::to_string(a_along_depth) + " b_along_depth " + std::to_string(b_along_depth) +
+               " row_major " + std::to_string(row_major) + " accumulate " + std::to_string(accumulate) + " padding " +
+               std::to_string(padding) + " alpha " + std::to_string(alpha) + " split " + std::to_string(split);
+    }
+};
+
+Tensor make_matrix(int32_t dtype, int64_t rows, int64_t columns, bool row_major, int64_t padding,
+                   const std::vector<double>& values) {
+    Tensor tensor(dtype, row_major ? rows : columns, row_major ? columns : rows,
+                  (row_major ? columns : rows) + padding);
+    for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < columns; ++j) {
+            const double value = values[static_cast<size_t>(i * columns + j)];
+            row_major ? tensor.set(i, j, value) : tensor.set(j, i, value);
+        }
+    }
+    return tensor;
+}
+
+double matrix_at(const Tensor& tensor, bool row_major, int64_t i, int64_t j) {
+    return row_major ? tensor.at(i, j) : tensor.at(j, i);
+}
+
+// Runs the product and returns C. `a` [M, K], `b` [K, N] and `c` [M, N] hold values before rounding to the dtypes.
+Tensor run_case(const Case& given, Context& context, const std::vector<double>& a_values,
+                const std::vector<double>& b_values, const std::vector<double>& c_values, Tensor* out_a = nullptr,
+                Tensor* out_b = nullptr) {
+    const auto [M, N, K] = given.shape;
+    const Tensor a = make_matrix(given.dtypes.a, M, K, given.a_along_depth, given.padding, a_values);
+    const Tensor b = make_matrix(given.dtypes.b, K, N, !given.b_along_depth, given.padding, b_values);
+    Tensor c = make_matrix(given.dtypes.c, M, N, given.row_major, given.padding, c_values);
+    if (!given.accumulate) c.fill(std::numeric_limits<double>::quiet_NaN());
+    Gemm gemm;
+    gemm.M = M;
+    gemm.N = N;
+    gemm.K = K;
+    gemm.alpha = given.alpha;
+    gemm.f64 = given.dtypes.a == MOEK_DTYPE_F64;
+    gemm.a = {a.data(), given.dtypes.a, a.stride(), given.a_along_depth};
+    gemm.b = {b.data(), given.dtypes.b, b.stride(), given.b_along_depth};
+    if (given.split < N) {
+        gemm.b.split = given.split;
+        gemm.b.tail = static_cast<const char*>(b.data()) +
+                      static_cast<size_t>(given.split * b.stride()) * dtype_size(given.dtypes.b);
+        gemm.b.tail_stride = b.stride();
+    }
+    gemm.c = {c.data(), given.dtypes.c, c.stride(), given.row_major, given.accumulate};
+    const int64_t slot = gemm_scratch_bytes(context, gemm.f64);
+    std::vector<unsigned char> memory(ScratchSlots::bytes(context.pool.thread_count(), slot), 0xFF);
+    ScratchSlots scratch(memory.data(), context.pool.thread_count(), slot);
+    run_gemm(context, gemm, scratch);
+    if (out_a != nullptr) *out_a = a;
+    if (out_b != nullptr) *out_b = b;
+    return c;
+}
+
+void expect_product(const Case& given, Context& context, Random& random) {
+    SCOPED_TRACE(given.text() + " isa " + std::to_string(context.isa));
+    const auto [M, N, K] = given.shape;
+    const std::vector<double> c_values = random.normals(M * N);
+    Tensor a, b;
+    const Tensor c = run_case(given, context, random.normals(M * K), random.normals(K * N), c_values, &a, &b);
+    // K products and sums in the accumulator type, one rounding of the result.
+    const double sum_epsilon = test::epsilon(accumulator_dtype(given.dtypes.a));
+    const Tensor old = make_matrix(given.dtypes.c, M, N, given.row_major, given.padding, c_values);
+    for (int64_t i = 0; i < M; ++i) {
+        for (int64_t j = 0; j < N; ++j) {
+            double sum = 0, magnitude = 0;
+            for (int64_t k = 0; k < K; ++k) {
+                const double product =
+                    matrix_at(a, given.a_along_depth, i, k) * matrix_at(b, !given.b_along_depth, k, j);
+                sum += product;
+                magnitude += std::fabs(product);
+            }
+            double expected = given.alpha * sum;
+            if (given.accumulate) expected += matrix_at(old, given.row_major, i, j);
+            const double tolerance = sum_epsilon * (std::sqrt(static_cast<double>(K)) + 4) * magnitude +
+                                     sum_epsilon * std::fabs(expected) +
+                                     test::epsilon(given.dtypes.c) * std::fabs(expected) / 2 + 0x1p-24;
+            const double got = matrix_at(c, given.row_major, i, j);
+            ASSERT_LE(std::fabs(got - expected), tolerance)
+                << "at [" << i << ", " << j << "]: got " << got << ", expected " << expected;
+        }
+    }
+}
+
+class GemmOnIsa : public testing::TestWithParam<int32_t> {
+  protected:
+    Context context_{3, GetParam()};
+    Random random_;
+};
+
+TEST_P(GemmOnIsa, EveryLayoutAndEdge) {
+    const Dtypes dtypes = {MOEK_DTYPE_F32, MOEK_DTYPE_F32, MOEK_DTYPE_F32};
+    const std::vector<Shape> shapes = {{1, 1, 1},     {1, 64, 300},  {3, 5, 7},    {13, 33, 64},
+                                       {14, 32, 256}, {15, 31, 257}, {16, 64, 40}, {29, 17, 513},
+                                       {33, 130, 65}, {270, 70, 9},  {5, 300, 12}, {40, 1, 130}};
+    for (const Shape& shape : shapes) {
+        for (int layout = 0; layout < 16; ++layout) {
+            Case given = {shape, dtypes, (layout & 1) != 0, (layout & 2) != 0, (layout & 4) != 0, (layout & 8) != 0, 0};
+            given.padding = layout % 3;
+            expect_product(given, context_, random_);
+        }
+    }
+}
+
+TEST_P(GemmOnIsa, EveryDtype) {
+    std::vector<Dtypes> all;
+    for (int32_t a : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16}) {
+        for (int32_t b : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16}) {
+            for (int32_t c : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16}) all.push_back({a, b, c});
+        }
+    }
+    all.push_back({MOEK_DTYPE_F64, MOEK_DTYPE_F64, MOEK_DTYPE_F64});
+    for (const Dtypes& dtypes : all) {
+        for (int layout = 0; layout < 16; ++layout) {
+            const Case given = {{31, 45, 70},      dtypes, (layout & 1) != 0, (layout & 2) != 0, (layout & 4) != 0,
+                                (layout & 8) != 0, 1};
+            expect_product(given, context_, random_);
+        }
+    }
+}
+
+TEST_P(GemmOnIsa, Alpha) {
+    for (const double alpha : {2.0, -0.3, 0.0}) {
+        for (const bool accumulate : {false, true}) {
+            for (const int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F64}) {
+                expect_product({{17, 40, 30}, {dtype, dtype, dtype}, true, true, true, accumulate, 0, alpha}, context_,
+                               random_);
+            }
+        }
+    }
+}
+
+TEST_P(GemmOnIsa, StackedOperand) {
+    for (const int64_t split : {1, 32, 40, 63}) {
+        for (const int64_t M : {3, 50}) {
+            const Dtypes dtypes = {MOEK_DTYPE_BF16, MOEK_DTYPE_F32, MOEK_DTYPE_F32};
+            expect_product({{M, 64, 300}, dtypes, true, true, true, false, 2, 1, split}, context_, random_);
+        }
+    }
+}
+
+TEST_P(GemmOnIsa, NoDepthIsZero) {
+    const Dtypes dtypes = {MOEK_DTYPE_F32, MOEK_DTYPE_F32, MOEK_DTYPE_F32};
+    expect_product({{20, 40, 0}, dtypes, true, false, true, false, 0}, context_, random_);
+    expect_product({{20, 40, 0}, dtypes, true, false, true, true, 0}, context_, random_);
+}
+
+TEST_P(GemmOnIsa, ThreadsChangeNoBit) {
+    for (const Shape& shape : {Shape{600, 64, 300}, Shape{64, 600, 700}, Shape{600, 600, 64}}) {
+        for (int layout = 0; layout < 4; ++layout) {
+            const Case given = {shape,
+                                {MOEK_DTYPE_F32, MOEK_DTYPE_F32, MOEK_DTYPE_F32},
+                                (layout & 1) != 0,
+                                (layout & 2) != 0,
+                                true,
+                                true,
+                                0};
+            const std::vector<double> a = random_.normals(shape.M * shape.K);
+            const std::vector<double> b = random_.normals(shape.K * shape.N);
+            const std::vector<double> c = random_.normals(shape.M * shape.N);
+            Context one(1, GetParam());
+            const Tensor expected = run_case(given, one, a, b, c);
+            for (int32_t threads : {2, 3, 8}) {
+                Context several(threads, GetParam());
+                EXPECT_TRUE(run_case(given, several, a, b, c).same_bits(expected)) << given.text() << " " << threads;
+            }
+        }
+    }
+}
+
+// A row gives the same bits alone, among others, at any place, and whichever operand fills the registers.
+TEST_P(GemmOnIsa, NeighboursChangeNoBit) {
+    const int64_t N = 80, K = 600;
+    const std::vector<double> row = random_.normals(K);
+    const std::vector<double> b = random_.normals(K * N);
+    for (const int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F64}) {
+        for (const bool b_along_depth : {false, true}) {
+            for (const bool accumulate : {false, true}) {
+                Case given = {{1, N, K}, {dtype, dtype, dtype}, true, b_along_depth, true, accumulate, 0, 1.7};
+                const std::vector<double> c_row = random_.normals(N);
+                const Tensor expected = run_case(given, context_, row, b, c_row);
+                for (const int64_t M : {2, 14, 15, 16, 33, 65, 300}) {
+                    given.shape.M = M;
+                    for (const int64_t place : {int64_t{0}, M / 2, M - 1}) {
+                        std::vector<double> a = random_.normals(M * K);
+                        std::vector<double> c = random_.normals(M * N);
+                        std::copy(row.begin(), row.end(), a.begin() + place * K);
+                        std::copy(c_row.begin(), c_row.end(), c.begin() + place * N);
+                        const Tensor got = run_case(given, context_, a, b, c);
+                        for (int64_t j = 0; j < N; ++j) {
+                            ASSERT_EQ(got.at(place, j), expected.at(0, j)) << given.text() << " place " << place;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST_P(GemmOnIsa, HooksSeeEveryElementOnce) {
+    // Factors that tell an element's place; applied to x on its way in, and to the result on its way out.
+    const auto apply = [](const void*, int64_t outer, int64_t first, int64_t count, void* values) {
+        for (int64_t i = 0; i < count; ++i) {
+            static_cast<double*>(values)[i] *= static_cast<double>(1 + outer % 7 + 10 * ((first + i) % 11));
+        }
+    };
+    const auto factor = [](int64_t outer, int64_t inner) {
+        return static_cast<double>(1 + outer % 7 + 10 * (inner % 11));
+    };
+    for (const Shape& shape : {Shape{40, 70, 300}, Shape{5, 70, 20}, Shape{1, 1, 1}}) {
+        const auto [M, N, K] = shape;
+        const Tensor a(MOEK_DTYPE_F64, M, K, random_.normals(M * K));
+        const Tensor b(MOEK_DTYPE_F64, N, K, random_.normals(N * K));
+        for (int hooked = 0; hooked < 3; ++hooked) {
+            Tensor c(MOEK_DTYPE_F64, M, N);
+            Gemm gemm;
+            gemm.M = M;
+            gemm.N = N;
+            gemm.K = K;
+            gemm.f64 = true;
+            gemm.a = {a.data(), MOEK_DTYPE_F64, K, true};
+            gemm.b = {b.data(), MOEK_DTYPE_F64, K, true};
+            gemm.c = {c.data(), MOEK_DTYPE_F64, N};
+            (hooked == 0 ? gemm.a.hook : hooked == 1 ? gemm.b.hook : gemm.c.hook) = {apply, nullptr};
+            const int64_t slot = gemm_scratch_bytes(context_, true);
+            std::vector<unsigned char> memory(ScratchSlots::bytes(context_.pool.thread_count(), slot));
+            ScratchSlots scratch(memory.data(), context_.pool.thread_count(), slot);
+            run_gemm(context_, gemm, scratch);
+            for (int64_t i = 0; i < M; ++i) {
+                for (int64_t j = 0; j < N; ++j) {
+                    double sum = 0;
+                    for (int64_t k = 0; k < K; ++k) {
+                        const double in = hooked == 0 ? factor(i, k) : hooked == 1 ? factor(j, k) : 1;
+                        sum += in * a.at(i, k) * b.at(j, k);
+                    }
+                    if (hooked == 2) sum *= factor(i, j);
+                    ASSERT_NEAR(c.at(i, j), sum, 1e-9 * (1 + std::fabs(sum))) << "hook " << hooked;
+                }
+            }
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(, GemmOnIsa, testing::ValuesIn(isas()),
+                         [](const auto& test) { return "isa" + std::to_string(test.param); });
+
+TEST(ScratchSlots, LeasesAreAlignedDisjointAndReused) {
+    std::vector<unsigned char> memory(ScratchSlots::bytes(2, 100) + 1);
+    ScratchSlots slots(memory.data() + 1, 2, 100);
+    void* first;
+    {
+        const ScratchSlots::Lease a(slots);
+        const ScratchSlots::Lease b(slots);
+        first = a.data();
+        for (void* data : {a.data(), b.data()}) {
+            EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % ScratchSlots::kAlignment, 0u);
+            EXPECT_GE(static_cast<unsigned char*>(data), memory.data() + 1);
+            EXPECT_LE(static_cast<unsigned char*>(data) + 100, memory.data() + memory.size());
+        }
+        EXPECT_GE(static_cast<unsigned char*>(b.data()) - static_cast<unsigned char*>(a.data()), 100);
+    }
+    const ScratchSlots::Lease again(slots);
+    EXPECT_EQ(again.data(), first);
+}
+
+}  // namespace
+}  // namespace moek::cpu
