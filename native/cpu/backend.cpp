@@ -89,6 +89,10 @@ moek_backend make_backend() {
     table.device_query = device_query;
     table.state_create = state_create;
     table.state_destroy = state_destroy;
+    table.gate_forward_workspace = gate_forward_workspace;
+    table.gate_forward = gate_forward;
+    table.gate_backward_workspace = gate_backward_workspace;
+    table.gate_backward = gate_backward;
     table.gate_bias_update = gate_bias_update;
     table.dropout_mask = dropout_mask;
     return table;

@@ -63,7 +63,7 @@ class ThreadPool {
         std::atomic<int64_t> next{0};
         std::atomic<bool> failed{false};
         std::exception_ptr error{};  // written by whoever sets `failed`
-        int32_t workers = 0;       // inside the job now; guarded by mutex_
+        int32_t workers = 0;         // inside the job now; guarded by mutex_
     };
 
     void run(int64_t blocks, BlockFunction function, void* context);
