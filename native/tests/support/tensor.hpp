@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -64,7 +65,7 @@ inline double epsilon(int32_t dtype) {
 class GuardedBytes {
   public:
     explicit GuardedBytes(size_t size, unsigned char fill = 0xFF) : size_(size), bytes_(size + 2 * kGuard, kPattern) {
-        std::memset(data(), fill, size);
+        std::fill_n(data(), size, fill);
     }
     GuardedBytes(const GuardedBytes& other) = default;
     GuardedBytes& operator=(const GuardedBytes& other) = default;
