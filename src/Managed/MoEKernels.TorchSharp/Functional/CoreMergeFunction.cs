@@ -1,0 +1,167 @@
+using static TorchSharp.torch;
+
+namespace MoEKernels.TorchSharp;
+
+/// <summary>Core-space merging in autograd. The mixing weights come out through the call object.</summary>
+internal sealed class CoreMergeFunction : autograd.SingleTensorFunction<CoreMergeFunction>
+{
+    private const string PlanKey = "plan";
+
+    public override string Name => "MoeFunctional.CoreMerge";
+
+    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    {
+        var inputs = new CoreMergeInputs((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2], (Tensor)vars[3], (Tensor?)vars[4], (Tensor?)vars[5], (Tensor?)vars[6], (Tensor?)vars[7]);
+        var call = (CoreMergeCall)vars[8];
+        ctx.set_materialize_grads(false);
+        call.Forward(inputs, saveForBackward: true);
+        ctx.save_data(PlanKey, call.Plan with { Needs = GradientNeeds.Of(inputs.X, inputs.A, inputs.B, inputs.Cores, inputs.Router, inputs.RouterInput, inputs.Mixture, inputs.BaseOutput) });
+        ctx.save_for_backward([inputs.X, inputs.A, inputs.B, inputs.Cores, inputs.Router!, inputs.RouterInput!, call.Mixture!, call.U!, call.V!]);
+        return call.Output!;
+    }
+
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    {
+        List<Tensor?> gradients = BackwardGuard.Run(Name, ctx, [grad_output], inputCount: 9, (saved, outputGradients) =>
+            outputGradients[0] is { } dy ? ((CoreMergePlan)ctx.get_data(PlanKey)).Backward(saved, dy) : []);
+        return gradients!;
+    }
+}
+
+/// <summary>The differentiable tensors of a core-merging call.</summary>
+internal readonly record struct CoreMergeInputs(
+    Tensor X, Tensor A, Tensor B, Tensor Cores, Tensor? Router, Tensor? RouterInput, Tensor? Mixture, Tensor? BaseOutput);
+
+/// <summary>What a core-merging call does, without tensors, so that the graph may keep it.</summary>
+internal sealed record CoreMergePlan(CoreMergeShape Shape, CoreMergeOptions Options, DTypeSet DTypes)
+{
+    public GradientNeeds Needs { get; init; }
+
+    /// <summary>
+    /// Gradients of x, A, B, cores, router, router input, mixture and base output, in that order, from what forward saved in its order.
+    /// </summary>
+    public Tensor?[] Backward(IReadOnlyList<Tensor?> saved, Tensor dy)
+    {
+        Tensor x = saved[0]!;
+        MoeContext context = MoeContexts.For(x);
+        ScalarType weightGradient = OpTensors.ToScalarType(DTypes.Grad);
+        Tensor? dx = null, dA = null, dB = null, dCores = null, dRouter = null, dRouterInput = null, dMixture = null;
+        if (Needs.AnyOf(0, 1, 2, 3, 4, 5, 6))
+        {
+            dx = Needs[0] ? empty(x.shape, dtype: x.dtype, device: x.device) : null;
+            dA = OpTensors.EmptyIf(Needs[1], Shape.R, Shape.DIn, weightGradient, x);
+            dB = Options.BLayout == BLayout.OutByRank
+                ? OpTensors.EmptyIf(Needs[2], Shape.DOut, Shape.R, weightGradient, x)
+                : OpTensors.EmptyIf(Needs[2], Shape.R, Shape.DOut, weightGradient, x);
+            dCores = Needs[3] ? empty(Shape.E, Shape.R, Shape.R, dtype: weightGradient, device: x.device) : null;
+            dRouter = Needs[4] ? empty(saved[4]!.shape, dtype: weightGradient, device: x.device) : null;
+            dRouterInput = Needs[5] ? empty(saved[5]!.shape, dtype: x.dtype, device: x.device) : null;
+            dMixture = OpTensors.EmptyIf(Needs[6], Shape.T, Shape.E, TensorTypes.Accumulator(x.dtype), x);
+
+            using var xRows = new RowMajor(x);
+            using var aRows = new RowMajor(saved[1]);
+            using var bRows = new RowMajor(saved[2]);
+            using var cores = new RowMajor(saved[3]);
+            using var routerRows = new RowMajor(saved[4]);
+            using var routerInputRows = new RowMajor(saved[5]);
+            using var dyRows = new RowMajor(dy);
+            var args = new CoreMergeArgs
+            {
+                Shape = Shape,
+                Options = Options,
+                DTypes = DTypes,
+                X = xRows.Address,
+                XStride = xRows.Stride,
+                A = aRows.Address,
+                AStride = aRows.Stride,
+                B = bRows.Address,
+                BStride = bRows.Stride,
+                C = cores.Address,
+                Wg = routerRows.Address,
+                WgStride = routerRows.Stride,
+                RouterInput = routerInputRows.Address,
+                RouterInputStride = routerInputRows.Stride,
+                P = OpTensors.Address(saved[6]),
+                U = OpTensors.Address(saved[7]),
+                V = OpTensors.Address(saved[8]),
+                Dy = dyRows.Address,
+                DyStride = dyRows.Stride,
+                Dx = OpTensors.Address(dx),
+                DA = OpTensors.Address(dA),
+                DB = OpTensors.Address(dB),
+                DC = OpTensors.Address(dCores),
+                DWg = OpTensors.Address(dRouter),
+                DRouterInput = OpTensors.Address(dRouterInput),
+                Dp = OpTensors.Address(dMixture),
+            };
+            long bytes = CoreMerge.BackwardWorkspace(context, args);
+            using Tensor? workspace = OpTensors.Workspace(bytes, x);
+            CoreMerge.Backward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+            GC.KeepAlive(saved);
+        }
+        // The base output enters with factor 1: its gradient is dy itself.
+        return [dx, dA, dB, dCores, dRouter, dRouterInput, dMixture, Needs[7] ? dy : null, null];
+    }
+}
+
+/// <summary>One forward call: the plan, and the tensors that are no part of the graph.</summary>
+/// <param name="plan">What to compute.</param>
+/// <param name="reuseBaseOutput">Whether the base output's memory may become the output's.</param>
+internal sealed class CoreMergeCall(CoreMergePlan plan, bool reuseBaseOutput)
+{
+    public CoreMergePlan Plan { get; } = plan;
+
+    public Tensor? Output { get; private set; }
+
+    public Tensor? Mixture { get; private set; }
+
+    public Tensor? U { get; private set; }
+
+    public Tensor? V { get; private set; }
+
+    public void Forward(CoreMergeInputs inputs, bool saveForBackward)
+    {
+        Tensor x = inputs.X;
+        CoreMergeShape shape = Plan.Shape;
+        MoeContext context = MoeContexts.For(x);
+        ScalarType accumulator = TensorTypes.Accumulator(x.dtype);
+
+        CallFlags flags = Plan.Options.Flags;
+        Output = BaseOutputs.Begin(inputs.BaseOutput, reuseBaseOutput, x, shape.DOut, ref flags);
+        Mixture = inputs.Mixture?.detach().contiguous() ?? empty(shape.T, shape.E, dtype: accumulator, device: x.device);
+        U = OpTensors.EmptyIf(saveForBackward, shape.T, shape.R, accumulator, x);
+        V = OpTensors.EmptyIf(saveForBackward, shape.T, shape.R, accumulator, x);
+
+        using var xRows = new RowMajor(x);
+        using var aRows = new RowMajor(inputs.A);
+        using var bRows = new RowMajor(inputs.B);
+        using var cores = new RowMajor(inputs.Cores);
+        using var routerRows = new RowMajor(inputs.Router);
+        using var routerInputRows = new RowMajor(inputs.RouterInput);
+        var args = new CoreMergeArgs
+        {
+            Shape = shape,
+            Options = Plan.Options with { Flags = flags },
+            DTypes = Plan.DTypes,
+            X = xRows.Address,
+            XStride = xRows.Stride,
+            A = aRows.Address,
+            AStride = aRows.Stride,
+            B = bRows.Address,
+            BStride = bRows.Stride,
+            C = cores.Address,
+            Wg = routerRows.Address,
+            WgStride = routerRows.Stride,
+            RouterInput = routerInputRows.Address,
+            RouterInputStride = routerInputRows.Stride,
+            Y = OpTensors.Address(Output),
+            P = OpTensors.Address(Mixture),
+            U = OpTensors.Address(U),
+            V = OpTensors.Address(V),
+        };
+        long bytes = CoreMerge.ForwardWorkspace(context, args);
+        using Tensor? workspace = OpTensors.Workspace(bytes, x);
+        CoreMerge.Forward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        GC.KeepAlive(this);
+    }
+}

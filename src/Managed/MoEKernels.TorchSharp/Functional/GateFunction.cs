@@ -1,0 +1,122 @@
+using static TorchSharp.torch;
+
+namespace MoEKernels.TorchSharp;
+
+/// <summary>The gate in autograd: logits to weights and log-sum-exp; ids and counts come out through the call object.</summary>
+internal sealed class GateFunction : autograd.MultiTensorFunction<GateFunction>
+{
+    private const string PlanKey = "plan";
+
+    public override string Name => "MoeFunctional.Gate";
+
+    public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+    {
+        var logits = (Tensor)vars[0];
+        var call = (GateCall)vars[1];
+        ctx.set_materialize_grads(false);
+        call.Forward(logits);
+        ctx.save_data(PlanKey, call.Plan);
+        // A copy of the bias: it may be updated before backward comes, and the gradient belongs to the value used here.
+        ctx.save_for_backward([logits, call.Bias?.detach().clone()!, call.Ids!]);
+        return call.LogSumExp is null ? [call.Weights!] : [call.Weights!, call.LogSumExp];
+    }
+
+    public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
+    {
+        List<Tensor?> gradients = BackwardGuard.Run(Name, ctx, grad_outputs, inputCount: 2, (saved, outputGradients) =>
+        {
+            var plan = (GatePlan)ctx.get_data(PlanKey);
+            Tensor? dWeights = outputGradients[0];
+            Tensor? dLogSumExp = outputGradients.Count > 1 ? outputGradients[1] : null;
+            return dWeights is null && dLogSumExp is null
+                ? [null, null]
+                : [plan.Backward(saved[0]!, saved[1], saved[2], dWeights, dLogSumExp), null];
+        });
+        return gradients!;
+    }
+}
+
+/// <summary>What a gate call does, without tensors, so that the graph may keep it.</summary>
+internal sealed record GatePlan(GateShape Shape, GateOptions Options)
+{
+    public long SlotsPerToken => Options.Select == GateSelect.All ? Shape.E : Shape.K;
+
+    public Tensor Backward(Tensor logits, Tensor? bias, Tensor? ids, Tensor? dWeights, Tensor? dLogSumExp)
+    {
+        MoeContext context = MoeContexts.For(logits);
+        ScalarType accumulator = TensorTypes.Accumulator(logits.dtype);
+        using Tensor? zeroWeights = dWeights is null ? zeros(Shape.T, SlotsPerToken, dtype: accumulator, device: logits.device) : null;
+        using var rows = new RowMajor(logits);
+        using var weightRows = new RowMajor(dWeights ?? zeroWeights);
+        using Tensor? denseWeights = weightRows.Stride == 0 ? null : dWeights!.contiguous();
+        using var lse = new RowMajor(dLogSumExp);
+        Tensor dLogits = empty(logits.shape, dtype: logits.dtype, device: logits.device);
+        var args = new GateArgs
+        {
+            Shape = Shape,
+            Options = Options,
+            LogitsDType = OpTensors.TypeOf(logits),
+            LogitsStride = rows.Stride,
+            Logits = rows.Address,
+            Bias = OpTensors.Address(bias),
+            Ids = OpTensors.Address(ids),
+            DWeights = denseWeights is null ? weightRows.Address : OpTensors.Address(denseWeights),
+            DLse = lse.Address,
+            DLogits = OpTensors.Address(dLogits),
+        };
+        long bytes = Gate.BackwardWorkspace(context, args);
+        using Tensor? workspace = OpTensors.Workspace(bytes, logits);
+        Gate.Backward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        GC.KeepAlive(bias);
+        GC.KeepAlive(ids);
+        GC.KeepAlive(dLogits);
+        return dLogits;
+    }
+}
+
+/// <summary>One forward call: the plan, and the tensors that come out beside autograd's.</summary>
+internal sealed class GateCall(GatePlan plan, Tensor? bias, bool withLogSumExp)
+{
+    public GatePlan Plan { get; } = plan;
+
+    public Tensor? Bias { get; } = bias;
+
+    public Tensor? Weights { get; private set; }
+
+    public Tensor? Ids { get; private set; }
+
+    public Tensor? Counts { get; private set; }
+
+    public Tensor? LogSumExp { get; private set; }
+
+    public void Forward(Tensor logits)
+    {
+        MoeContext context = MoeContexts.For(logits);
+        ScalarType accumulator = TensorTypes.Accumulator(logits.dtype);
+        bool selects = Plan.Options.Select == GateSelect.TopK;
+        Weights = OpTensors.EmptyWithWidth(logits, Plan.SlotsPerToken, accumulator);
+        Ids = selects ? OpTensors.EmptyWithWidth(logits, Plan.Shape.K, ScalarType.Int32) : null;
+        Counts = selects ? empty(Plan.Shape.E, dtype: ScalarType.Int32, device: logits.device) : null;
+        LogSumExp = withLogSumExp ? empty(logits.shape[..^1], dtype: accumulator, device: logits.device) : null;
+
+        using var rows = new RowMajor(logits);
+        using var biasRow = new RowMajor(Bias);
+        var args = new GateArgs
+        {
+            Shape = Plan.Shape,
+            Options = Plan.Options,
+            LogitsDType = OpTensors.TypeOf(logits),
+            LogitsStride = rows.Stride,
+            Logits = rows.Address,
+            Bias = biasRow.Address,
+            Ids = OpTensors.Address(Ids),
+            Weights = OpTensors.Address(Weights),
+            Counts = OpTensors.Address(Counts),
+            Lse = OpTensors.Address(LogSumExp),
+        };
+        long bytes = Gate.ForwardWorkspace(context, args);
+        using Tensor? workspace = OpTensors.Workspace(bytes, logits);
+        Gate.Forward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        GC.KeepAlive(this);
+    }
+}

@@ -1,0 +1,91 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace MoEKernels.TorchSharp;
+
+/// <summary>Tensors as the raw ops want them: checked, typed, and as an address with a row stride.</summary>
+internal static unsafe class OpTensors
+{
+    // Tensors without elements have no memory, but the ops take 0 for "not given". Nothing is read or written there.
+    private static readonly nint NoElements = (nint)NativeMemory.AlignedAlloc(64, 64);
+
+    public static nint Address(Tensor? tensor)
+    {
+        if (tensor is null)
+            return 0;
+        nint address = TensorPointer.Of(tensor);
+        return address == 0 ? NoElements : address;
+    }
+
+    public static DType TypeOf(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string? name = null) => tensor.dtype switch
+    {
+        ScalarType.Float32 => DType.F32,
+        ScalarType.BFloat16 => DType.BF16,
+        ScalarType.Float16 => DType.F16,
+        ScalarType.Float64 => DType.F64,
+        _ => throw new ArgumentException($"{name} is {tensor.dtype}; expected Float32, BFloat16, Float16 or Float64.", name),
+    };
+
+    public static ScalarType ToScalarType(DType type) => type switch
+    {
+        DType.BF16 => ScalarType.BFloat16,
+        DType.F16 => ScalarType.Float16,
+        DType.F64 => ScalarType.Float64,
+        _ => ScalarType.Float32,
+    };
+
+    /// <summary>Checks the shape; -1 in the expected one stands for any size.</summary>
+    public static void CheckShape(Tensor tensor, ReadOnlySpan<long> expected, string meaning, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        bool fits = tensor.Dimensions == expected.Length;
+        for (int i = 0; fits && i < expected.Length; i++)
+            fits = expected[i] == -1 || tensor.size(i) == expected[i];
+        if (!fits)
+            throw new ArgumentException($"{name} has shape [{string.Join(", ", tensor.shape)}]; expected {meaning} = [{string.Join(", ", expected.ToArray()).Replace("-1", "?", StringComparison.Ordinal)}].", name);
+    }
+
+    /// <summary>Checks that the last dimension is as wide as expected.</summary>
+    public static void CheckWidth(Tensor tensor, long expected, string meaning, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        int dimensions = (int)tensor.Dimensions;
+        if (dimensions == 0 || tensor.size(dimensions - 1) != expected)
+            throw new ArgumentException($"{name} has shape [{string.Join(", ", tensor.shape)}]; expected [.., {meaning} = {expected}].", name);
+    }
+
+    public static void CheckType(Tensor tensor, ScalarType expected, string reason, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        if (tensor.dtype != expected)
+            throw new ArgumentException($"{name} is {tensor.dtype}; expected {expected}{reason}.", name);
+    }
+
+    public static void CheckDevice(Tensor tensor, Tensor reference, [CallerArgumentExpression(nameof(tensor))] string? name = null, [CallerArgumentExpression(nameof(reference))] string? referenceName = null)
+    {
+        if (tensor.device_type != reference.device_type || tensor.device_index != reference.device_index)
+            throw new ArgumentException($"{name} is on {tensor.device}; expected {reference.device} as {referenceName}.", name);
+    }
+
+    public static void CheckFlags(CallFlags flags, string name)
+    {
+        const CallFlags Allowed = CallFlags.BatchInvariant | CallFlags.Strict | CallFlags.AllowTf32;
+        if ((flags & ~Allowed) != 0)
+            throw new ArgumentException($"Flags are {flags}; expected a combination of {Allowed}. Accumulating is what autograd and the base output do here.", name);
+    }
+
+    /// <summary>The leading shape of an input with another width: an output without values.</summary>
+    public static Tensor EmptyWithWidth(Tensor like, long width, ScalarType type)
+    {
+        if (like.Dimensions == 2)
+            return empty(like.size(0), width, dtype: type, device: like.device);
+        long[] shape = like.shape;
+        shape[^1] = width;
+        return empty(shape, dtype: type, device: like.device);
+    }
+
+    public static Tensor? EmptyIf(bool wanted, long rows, long columns, ScalarType type, Tensor like) =>
+        wanted ? empty(rows, columns, dtype: type, device: like.device) : null;
+
+    /// <summary>Scratch memory of a call; null when it needs none.</summary>
+    public static Tensor? Workspace(long bytes, Tensor like) =>
+        bytes == 0 ? null : empty(bytes, dtype: ScalarType.Byte, device: like.device);
+}

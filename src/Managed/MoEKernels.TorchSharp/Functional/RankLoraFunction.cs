@@ -1,0 +1,184 @@
+using static TorchSharp.torch;
+
+namespace MoEKernels.TorchSharp;
+
+/// <summary>Rank-wise LoRA in autograd. Ids, gates and counts come out through the call object.</summary>
+internal sealed class RankLoraFunction : autograd.SingleTensorFunction<RankLoraFunction>
+{
+    private const string PlanKey = "plan";
+
+    public override string Name => "MoeFunctional.RankLora";
+
+    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    {
+        var inputs = new RankLoraInputs((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2], (Tensor?)vars[3], (Tensor?)vars[4], (Tensor?)vars[5], (Tensor?)vars[6]);
+        var call = (RankLoraCall)vars[7];
+        ctx.set_materialize_grads(false);
+        call.Forward(inputs, saveForBackward: true);
+        ctx.save_data(PlanKey, call.Plan with { Needs = GradientNeeds.Of(inputs.X, inputs.A, inputs.B, inputs.Router, inputs.RouterInput, inputs.Gates, inputs.BaseOutput) });
+        // A copy of the bias: it may be updated before backward comes, and the gradient belongs to the value used here.
+        ctx.save_for_backward([inputs.X, inputs.A, inputs.B, inputs.Router!, inputs.RouterInput!, call.Bias?.detach().clone()!, call.Ids!, call.Gates!, call.U!, call.GateLogits!]);
+        return call.Output!;
+    }
+
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    {
+        List<Tensor?> gradients = BackwardGuard.Run(Name, ctx, [grad_output], inputCount: 8, (saved, outputGradients) =>
+            outputGradients[0] is { } dy ? ((RankLoraPlan)ctx.get_data(PlanKey)).Backward(saved, dy) : []);
+        return gradients!;
+    }
+}
+
+/// <summary>The differentiable tensors of a rank-wise LoRA call.</summary>
+internal readonly record struct RankLoraInputs(Tensor X, Tensor A, Tensor B, Tensor? Router, Tensor? RouterInput, Tensor? Gates, Tensor? BaseOutput);
+
+/// <summary>What a rank-wise LoRA call does, without tensors, so that the graph may keep it.</summary>
+internal sealed record RankLoraPlan(RankLoraShape Shape, RankLoraOptions Options, DTypeSet DTypes)
+{
+    public GradientNeeds Needs { get; init; }
+
+    /// <summary>Gradients of x, A, B, router, router input, gates and base output, in that order, from what forward saved in its order.</summary>
+    public Tensor?[] Backward(IReadOnlyList<Tensor?> saved, Tensor dy)
+    {
+        Tensor x = saved[0]!;
+        MoeContext context = MoeContexts.For(x);
+        ScalarType weightGradient = OpTensors.ToScalarType(DTypes.Grad);
+        Tensor? dx = null, dA = null, dB = null, dRouter = null, dRouterInput = null, dGates = null;
+        if (Needs.AnyOf(0, 1, 2, 3, 4, 5))
+        {
+            dx = Needs[0] ? empty(x.shape, dtype: x.dtype, device: x.device) : null;
+            dA = OpTensors.EmptyIf(Needs[1], Shape.R, Shape.DIn, weightGradient, x);
+            dB = Options.BLayout == BLayout.OutByRank
+                ? OpTensors.EmptyIf(Needs[2], Shape.DOut, Shape.R, weightGradient, x)
+                : OpTensors.EmptyIf(Needs[2], Shape.R, Shape.DOut, weightGradient, x);
+            dRouter = Needs[3] ? empty(saved[3]!.shape, dtype: weightGradient, device: x.device) : null;
+            dRouterInput = Needs[4] ? empty(saved[4]!.shape, dtype: x.dtype, device: x.device) : null;
+            dGates = OpTensors.EmptyIf(Needs[5], Shape.T, Shape.K, TensorTypes.Accumulator(x.dtype), x);
+
+            using var xRows = new RowMajor(x);
+            using var aRows = new RowMajor(saved[1]);
+            using var bRows = new RowMajor(saved[2]);
+            using var routerRows = new RowMajor(saved[3]);
+            using var routerInputRows = new RowMajor(saved[4]);
+            using var dyRows = new RowMajor(dy);
+            var args = new RankLoraArgs
+            {
+                Shape = Shape,
+                Options = Options,
+                DTypes = DTypes,
+                X = xRows.Address,
+                XStride = xRows.Stride,
+                A = aRows.Address,
+                AStride = aRows.Stride,
+                B = bRows.Address,
+                BStride = bRows.Stride,
+                Wr = routerRows.Address,
+                WrStride = routerRows.Stride,
+                RouterInput = routerInputRows.Address,
+                RouterInputStride = routerInputRows.Stride,
+                Bias = OpTensors.Address(saved[5]),
+                Ids = OpTensors.Address(saved[6]),
+                Gates = OpTensors.Address(saved[7]),
+                U = OpTensors.Address(saved[8]),
+                GateLogits = OpTensors.Address(saved[9]),
+                Dy = dyRows.Address,
+                DyStride = dyRows.Stride,
+                Dx = OpTensors.Address(dx),
+                DA = OpTensors.Address(dA),
+                DB = OpTensors.Address(dB),
+                DWr = OpTensors.Address(dRouter),
+                DRouterInput = OpTensors.Address(dRouterInput),
+                DGates = OpTensors.Address(dGates),
+            };
+            long bytes = RankLora.BackwardWorkspace(context, args);
+            using Tensor? workspace = OpTensors.Workspace(bytes, x);
+            RankLora.Backward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+            GC.KeepAlive(saved);
+        }
+        // The base output enters with factor 1: its gradient is dy itself.
+        return [dx, dA, dB, dRouter, dRouterInput, dGates, Needs[6] ? dy : null, null];
+    }
+}
+
+/// <summary>One forward call: the plan, and the tensors that are no part of the graph.</summary>
+/// <param name="plan">What to compute.</param>
+/// <param name="bias">Load bias, or null.</param>
+/// <param name="ids">The caller's ids, or null.</param>
+/// <param name="reuseBaseOutput">Whether the base output's memory may become the output's.</param>
+internal sealed class RankLoraCall(RankLoraPlan plan, Tensor? bias, Tensor? ids, bool reuseBaseOutput)
+{
+    public RankLoraPlan Plan { get; } = plan;
+
+    public Tensor? Bias { get; } = bias;
+
+    public Tensor? Ids { get; private set; } = ids;
+
+    public Tensor? Output { get; private set; }
+
+    public Tensor? Gates { get; private set; }
+
+    public Tensor? Counts { get; private set; }
+
+    public Tensor? U { get; private set; }
+
+    public Tensor? GateLogits { get; private set; }
+
+    public void Forward(RankLoraInputs inputs, bool saveForBackward)
+    {
+        Tensor x = inputs.X;
+        RankLoraShape shape = Plan.Shape;
+        RankGate gate = Plan.Options.Gate;
+        MoeContext context = MoeContexts.For(x);
+        ScalarType accumulator = TensorTypes.Accumulator(x.dtype);
+
+        CallFlags flags = Plan.Options.Flags;
+        Output = BaseOutputs.Begin(inputs.BaseOutput, reuseBaseOutput, x, shape.DOut, ref flags);
+        Ids = Ids?.contiguous() ?? empty(shape.T, shape.K, dtype: ScalarType.Int32, device: x.device);
+        Gates = inputs.Gates?.detach().contiguous() ?? empty(shape.T, shape.K, dtype: accumulator, device: x.device);
+        Counts = empty(shape.R, dtype: ScalarType.Int32, device: x.device);
+        if (saveForBackward)
+        {
+            U = empty(shape.T, shape.K, dtype: accumulator, device: x.device);
+            GateLogits = gate switch
+            {
+                RankGate.Router => empty(shape.T, inputs.Router!.size(0), dtype: accumulator, device: x.device),
+                RankGate.ActivationSoftmax => empty(shape.T, shape.R, dtype: accumulator, device: x.device),
+                _ => null,
+            };
+        }
+
+        using var xRows = new RowMajor(x);
+        using var aRows = new RowMajor(inputs.A);
+        using var bRows = new RowMajor(inputs.B);
+        using var routerRows = new RowMajor(inputs.Router);
+        using var routerInputRows = new RowMajor(inputs.RouterInput);
+        using var biasRow = new RowMajor(Bias);
+        var args = new RankLoraArgs
+        {
+            Shape = shape,
+            Options = Plan.Options with { Flags = flags },
+            DTypes = Plan.DTypes,
+            X = xRows.Address,
+            XStride = xRows.Stride,
+            A = aRows.Address,
+            AStride = aRows.Stride,
+            B = bRows.Address,
+            BStride = bRows.Stride,
+            Wr = routerRows.Address,
+            WrStride = routerRows.Stride,
+            RouterInput = routerInputRows.Address,
+            RouterInputStride = routerInputRows.Stride,
+            Bias = biasRow.Address,
+            Y = OpTensors.Address(Output),
+            Ids = OpTensors.Address(Ids),
+            Gates = OpTensors.Address(Gates),
+            U = OpTensors.Address(U),
+            GateLogits = OpTensors.Address(GateLogits),
+            Counts = OpTensors.Address(Counts),
+        };
+        long bytes = RankLora.ForwardWorkspace(context, args);
+        using Tensor? workspace = OpTensors.Workspace(bytes, x);
+        RankLora.Forward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        GC.KeepAlive(this);
+    }
+}
