@@ -178,8 +178,13 @@ endif()
 # --- test --------------------------------------------------------------------------------------------------------------------
 
 if(RUN_TESTS)
+    set(test_arguments --test-dir "${build_dir}" --build-config ${CONFIG} --output-on-failure --no-tests=error)
+    if(NOT DEFINED ENV{CTEST_PARALLEL_LEVEL})
+        cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
+        list(APPEND test_arguments --parallel ${cores})
+    endif()
     execute_process(
-        COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build_dir}" --build-config ${CONFIG} --output-on-failure --no-tests=error
+        COMMAND "${CMAKE_CTEST_COMMAND}" ${test_arguments}
         RESULT_VARIABLE result)
     if(NOT result EQUAL 0)
         fail(MOEN006 "native tests failed; CTest's report is above.")
