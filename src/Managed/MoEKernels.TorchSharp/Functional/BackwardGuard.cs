@@ -34,7 +34,7 @@ internal static class BackwardGuard
         int inputCount,
         Func<IReadOnlyList<Tensor?>, IReadOnlyList<Tensor?>, Tensor?[]> compute)
     {
-        var gradients = new List<Tensor?>(inputCount);
+        Tensor?[] gradients = [];
         List<Tensor>? saved = null;
         try
         {
@@ -42,26 +42,26 @@ internal static class BackwardGuard
             if (is_grad_enabled())
                 Remember(new MoeBackwardException($"{function} can be differentiated once, but its backward was asked for a graph of its own (create_graph)."));
             saved = context.get_saved_variables();
-            gradients.AddRange(compute(saved!, [.. outputGradients.Select(DefinedOrNull)]));
+            gradients = compute(saved!, [.. outputGradients.Select(DefinedOrNull)]);
+            foreach (Tensor? gradient in gradients)
+            {
+                if (gradient is not null)
+                    (_returned ??= []).Add(gradient.DetachFromDisposeScope());
+            }
+            DisposeExcept(saved, gradients);
+            DisposeExcept(outputGradients, gradients);
         }
         catch (Exception e)
         {
+            // Tensors made so far are left to the finaliser: nothing here may fail a second time.
             Remember(new MoeBackwardException($"The backward of {function} failed, and its gradients are missing: {e.Message}", e));
-            foreach (Tensor? gradient in gradients)
-                gradient?.Dispose();
-            gradients.Clear();
+            gradients = [];
         }
 
-        while (gradients.Count < inputCount)
-            gradients.Add(null);
-        foreach (Tensor? gradient in gradients)
-        {
-            if (gradient is not null)
-                (_returned ??= []).Add(gradient.DetachFromDisposeScope());
-        }
-        DisposeExcept(saved, gradients);
-        DisposeExcept(outputGradients, gradients);
-        return gradients;
+        var result = new List<Tensor?>(inputCount);
+        for (int i = 0; i < inputCount; i++)
+            result.Add(i < gradients.Length ? gradients[i] : null);
+        return result;
     }
 
     private static void Remember(Exception failure) => Interlocked.CompareExchange(ref _pending, failure, null);
@@ -77,11 +77,12 @@ internal static class BackwardGuard
 
     private static Tensor? DefinedOrNull(Tensor? tensor) => tensor is null || tensor.IsInvalid ? null : tensor;
 
-    private static void DisposeExcept(List<Tensor>? tensors, List<Tensor?> kept)
+    // By reference: Tensor.Equals compares elements.
+    private static void DisposeExcept(List<Tensor> tensors, Tensor?[] kept)
     {
-        foreach (Tensor? tensor in tensors ?? [])
+        foreach (Tensor? tensor in tensors)
         {
-            if (tensor is not null && !kept.Contains(tensor))
+            if (tensor is not null && !Array.Exists(kept, other => ReferenceEquals(other, tensor)))
                 tensor.Dispose();
         }
     }
