@@ -1,0 +1,39 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using MoEKernels.Benchmarks.Workloads;
+
+namespace MoEKernels.Benchmarks.Reports;
+
+/// <summary>A report as programs read it. Times are milliseconds per call.</summary>
+internal static class JsonReport
+{
+    private static readonly JsonSerializerOptions Options = new()
+    {
+        WriteIndented = true,
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        // A plus sign stays one: this is a file, not a page.
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    public static string Write(Report report) => JsonSerializer.Serialize(new
+    {
+        report.Machine.Date,
+        report.Machine.Commit,
+        Machine = report.Machine.Lines,
+        report.Threads,
+        report.OtherProcessors,
+        Quiet = report.IsQuiet,
+        Results = report.Rows.Select(row => new
+        {
+            row.Case.Op,
+            row.Case.Shape,
+            Precision = row.Case.Precision.ToString(),
+            Pass = MarkdownReport.NameOf(row.Pass),
+            row.Gigaflop,
+            Baseline = row.Times[0].Implementation,
+            Times = row.Times.ToDictionary(entry => entry.Implementation, entry => entry.Sample),
+            FusedSpeedupMedian = row.Speedup(Implementation.Fused).Median,
+            FusedSpeedupMin = row.Speedup(Implementation.Fused).Min,
+        }),
+    }, Options) + "\n";
+}

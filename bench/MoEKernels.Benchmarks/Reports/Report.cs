@@ -1,0 +1,45 @@
+using System.Globalization;
+using MoEKernels.Benchmarks.Timing;
+using MoEKernels.Benchmarks.Workloads;
+
+namespace MoEKernels.Benchmarks.Reports;
+
+/// <summary>What a run of the quick mode measured.</summary>
+/// <param name="Machine">Where and when.</param>
+/// <param name="Threads">CPU threads of libtorch and of MoEKernels alike.</param>
+/// <param name="OtherProcessors">Processors that other processes kept busy on average; null where unknown.</param>
+/// <param name="Rows">Cases and passes in the order measured.</param>
+internal sealed record Report(Machine Machine, int Threads, double? OtherProcessors, IReadOnlyList<ReportRow> Rows)
+{
+    /// <summary>Above this many processors kept busy by others, times are not worth quoting.</summary>
+    private const double QuietLimit = 0.1;
+
+    public bool? IsQuiet => OtherProcessors is { } busy ? busy <= QuietLimit : null;
+}
+
+/// <summary>One case and pass, with the times of every implementation, the baseline first.</summary>
+internal sealed class ReportRow(WorkloadCase workloadCase, Pass pass, IEnumerable<(string Implementation, Sample Sample)> times)
+{
+    public WorkloadCase Case { get; } = workloadCase;
+
+    public Pass Pass { get; } = pass;
+
+    public IReadOnlyList<(string Implementation, Sample Sample)> Times { get; } = [.. times];
+
+    public double Gigaflop => Case.Flops.Of(Pass) / 1e9;
+
+    public Sample? Find(string implementation) =>
+        Times.Where(entry => entry.Implementation == implementation).Select(entry => entry.Sample).SingleOrDefault();
+
+    /// <summary>How many times faster than the baseline, by the medians and by the minima.</summary>
+    public (double Median, double Min) Speedup(string implementation)
+    {
+        (Sample baseline, Sample sample) = (Times[0].Sample, Find(implementation)!);
+        return (baseline.Median / sample.Median, baseline.Min / sample.Min);
+    }
+
+    public double GigaflopPerSecond(Sample sample) => Gigaflop / (sample.Median / 1e3);
+
+    public string ToConsoleLine() => string.Create(CultureInfo.InvariantCulture,
+        $"{Case.Op,-10} {Case.Shape,-38} {Case.Precision,-9} {MarkdownReport.NameOf(Pass),-16} torch {Times[0].Sample.Median,9:F4} ms, fused {Find(Implementation.Fused)!.Median,9:F4} ms, {Speedup(Implementation.Fused).Median:F2}x");
+}

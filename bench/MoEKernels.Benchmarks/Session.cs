@@ -1,0 +1,25 @@
+using MoEKernels.TorchSharp;
+using static TorchSharp.torch;
+
+namespace MoEKernels.Benchmarks;
+
+/// <summary>
+/// The process's threads. libtorch and this library have a pool each, and a comparison is only fair when both have the same size.
+/// </summary>
+internal static class Session
+{
+    private static MoeContext? _context;
+
+    public static int Threads { get; private set; }
+
+    /// <summary>The context of every call, from the autograd functions as on raw addresses.</summary>
+    public static MoeContext Context => _context ?? throw new InvalidOperationException("The session was not started.");
+
+    public static void Start(int threads)
+    {
+        set_num_threads(threads);
+        _context = new MoeContext(new MoeContextOptions { ThreadCount = threads });
+        MoeFunctional.CpuContext = _context;
+        Threads = threads;
+    }
+}
