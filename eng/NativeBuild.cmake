@@ -8,7 +8,7 @@
 # An option that is not given keeps what the build folder was configured with before. Libraries end up in
 # artifacts/native/<rid>-<config>/bin (with a multi-configuration generator in a folder <config> below it).
 
-cmake_minimum_required(VERSION 3.20)
+cmake_minimum_required(VERSION 3.22)
 
 get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
 set(source_dir "${root}/native")
