@@ -54,13 +54,15 @@ struct VecF32 {
         const __m512i rounded =
             _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
         const __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
-        const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+        const __mmask16 nan = _mm512_cmpunord_ps_mask(v, v);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                             _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, rounded, quiet)));
     }
     static void store(f16* p, Reg v) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                            _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+        // Without optimisation GCC's _mm512_cvtps_ph is a macro whose own mask trips -Wsign-conversion.
+        _mm256_storeu_si256(
+            reinterpret_cast<__m256i*>(p),
+            _mm512_maskz_cvtps_ph(static_cast<__mmask16>(0xffff), v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
     }
 
     /** out [lanes, lanes] = in^T; both with a row stride. */
