@@ -28,7 +28,7 @@ struct RunHook {
 // (along_depth: x in x W^T, and W there too) and `stride` leads to the next one, or the elements k of all vectors are
 // contiguous (x in dU^T x, and dU there too) and `stride` leads from k to k + 1.
 struct GemmOperand {
-    const void* data = nullptr;
+    const void* data = nullptr;  // null: nothing is read, the hook makes the elements
     int32_t dtype = MOEK_DTYPE_F32;
     int64_t stride = 0;
     bool along_depth = true;

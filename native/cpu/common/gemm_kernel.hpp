@@ -81,14 +81,14 @@ inline const void* operand_at(const GemmOperand& operand, int64_t vector, int64_
 /** target[0..depth) = the elements k0.. of one vector. */
 template <class Acc>
 inline void load_depth_run(const GemmOperand& operand, int64_t vector, int64_t k0, int64_t depth, Acc* target) {
-    load_run<Acc>(operand_at(operand, vector, k0), operand.dtype, depth, target);
+    if (operand.data != nullptr) load_run<Acc>(operand_at(operand, vector, k0), operand.dtype, depth, target);
     if (operand.hook.apply) operand.hook.apply(operand.hook.state, vector, k0, depth, target);
 }
 
 /** target[0..count) = element k of the vectors first.. */
 template <class Acc>
 inline void load_vector_run(const GemmOperand& operand, int64_t first, int64_t count, int64_t k, Acc* target) {
-    load_run<Acc>(operand_at(operand, first, k), operand.dtype, count, target);
+    if (operand.data != nullptr) load_run<Acc>(operand_at(operand, first, k), operand.dtype, count, target);
     if (operand.hook.apply) operand.hook.apply(operand.hook.state, k, first, count, target);
 }
 
@@ -265,7 +265,7 @@ inline void write_tile(const GemmResult& c, Acc alpha, int64_t row0, int64_t row
 /** Asks for part `part` of `parts` of the next panel of A, so that its way from memory hides behind the arithmetic. */
 inline void prefetch_a(const GemmOperand& a, int64_t row0, int64_t rows, int64_t k0, int64_t depth, int64_t part,
                        int64_t parts) {
-    if (!a.along_depth) return;
+    if (!a.along_depth || a.data == nullptr) return;
     const int64_t bytes = depth * static_cast<int64_t>(dtype_size(a.dtype));
     for (int64_t i = part_start(rows, parts, part); i < part_start(rows, parts, part + 1); ++i) {
         const char* line = static_cast<const char*>(operand_at(a, row0 + i, k0));
