@@ -16,6 +16,7 @@
 #include "core/backend.hpp"
 #include "core/check.hpp"
 #include "cpu/common/context.hpp"
+#include "cpu/core_merge/core_merge.hpp"
 #include "cpu/dropout/dropout.hpp"
 #include "cpu/gate/gate.hpp"
 
@@ -94,6 +95,10 @@ moek_backend make_backend() {
     table.gate_backward_workspace = gate_backward_workspace;
     table.gate_backward = gate_backward;
     table.gate_bias_update = gate_bias_update;
+    table.core_merge_forward_workspace = core_merge_forward_workspace;
+    table.core_merge_forward = core_merge_forward;
+    table.core_merge_backward_workspace = core_merge_backward_workspace;
+    table.core_merge_backward = core_merge_backward;
     table.dropout_mask = dropout_mask;
     return table;
 }
