@@ -232,6 +232,36 @@ TEST(GateEdges, EqualScoresGoToTheLowerId) {
     EXPECT_EQ(run_row({}, 2, {0.0, -0.0, -1.0}).ids, (std::vector<int32_t>{0, 1}));
 }
 
+// Orders and ties that a selection by thresholds, lists or heaps could get wrong, around the sizes where they change.
+TEST(GateEdges, AnyOrderAndAnyTiesSelectLikeAStableSort) {
+    Random random;
+    for (int64_t E : {1, 16, 24, 25, 31, 32, 33, 64, 65, 100, 600}) {
+        for (int64_t k : {1, 2, 8, 9, 16, 17, 33}) {
+            if (k > E) continue;
+            for (int pattern = 0; pattern < 7; ++pattern) {
+                std::vector<double> logits(static_cast<size_t>(E));
+                for (int64_t e = 0; e < E; ++e) {
+                    const double place = static_cast<double>(e);
+                    const double patterns[] = {1.0,
+                                               place,
+                                               -place,
+                                               static_cast<double>(random.integer(-1, 1)),
+                                               static_cast<double>(random.integer(-20, 20)),
+                                               e % 16 == 3 ? place : -place,
+                                               random.integer(0, 3) == 0 ? random.normal() : -kInfinity};
+                    logits[static_cast<size_t>(e)] = patterns[pattern];
+                }
+                for (int32_t isa : available_isas()) {
+                    GateCase gate({}, MOEK_DTYPE_F32, 1, E, k, logits, {});
+                    ASSERT_EQ(gate.forward(Context(1, isa)), MOEK_STATUS_CODE_OK) << last_error();
+                    ASSERT_EQ(gate.ids.values(), reference::gate_forward(gate.reference).ids)
+                        << "E " << E << " k " << k << " pattern " << pattern << " isa " << isa;
+                }
+            }
+        }
+    }
+}
+
 TEST(GateEdges, UnderflowingAndSaturatedScoresStillOrder) {
     GateConfig config;
     EXPECT_EQ(run_row(config, 3, {0, -300, -200, 5}).ids, (std::vector<int32_t>{3, 0, 2}));

@@ -46,4 +46,55 @@ static inline double logarithm(double x) {
     return ::log(x);
 }
 
+// Loops over rows in blocks of 16 elements, whatever the length: a tail is padded. Within a block there are no branches
+// and no aliases, which is what a compiler needs to make vectors; and the order of a sum does not depend on which.
+constexpr int64_t kBlock = 16;
+
+// out[i] = function(in[i]); out may be in. The function also sees zeros, its results for them are dropped.
+template <class Real, class Function>
+static inline void map_lanes(const Real* in, Real* out, int64_t count, Function function) {
+    Real lane[kBlock];
+    int64_t start = 0;
+    for (; start + kBlock <= count; start += kBlock) {
+        for (int64_t i = 0; i < kBlock; ++i) lane[i] = in[start + i];
+        for (int64_t i = 0; i < kBlock; ++i) lane[i] = function(lane[i]);
+        for (int64_t i = 0; i < kBlock; ++i) out[start + i] = lane[i];
+    }
+    if (start == count) return;
+    for (int64_t i = 0; i < kBlock; ++i) lane[i] = 0;
+    for (int64_t i = 0; start + i < count; ++i) lane[i] = in[start + i];
+    for (int64_t i = 0; i < kBlock; ++i) lane[i] = function(lane[i]);
+    for (int64_t i = 0; start + i < count; ++i) out[start + i] = lane[i];
+}
+
+// The largest value; -infinity for none. No value is NaN.
+template <class Real>
+static inline Real largest_of(const Real* in, int64_t count) {
+    Real lane[kBlock];
+    for (int64_t i = 0; i < kBlock; ++i) lane[i] = -static_cast<Real>(HUGE_VAL);
+    int64_t start = 0;
+    for (; start + kBlock <= count; start += kBlock) {
+        for (int64_t i = 0; i < kBlock; ++i) lane[i] = in[start + i] > lane[i] ? in[start + i] : lane[i];
+    }
+    for (int64_t i = 0; start + i < count; ++i) lane[i] = in[start + i] > lane[i] ? in[start + i] : lane[i];
+    for (int64_t width = kBlock / 2; width > 0; width /= 2) {
+        for (int64_t i = 0; i < width; ++i) lane[i] = lane[i + width] > lane[i] ? lane[i + width] : lane[i];
+    }
+    return lane[0];
+}
+
+template <class Real>
+static inline Real sum_of(const Real* in, int64_t count) {
+    Real lane[kBlock] = {};
+    int64_t start = 0;
+    for (; start + kBlock <= count; start += kBlock) {
+        for (int64_t i = 0; i < kBlock; ++i) lane[i] += in[start + i];
+    }
+    for (int64_t i = 0; start + i < count; ++i) lane[i] += in[start + i];
+    for (int64_t width = kBlock / 2; width > 0; width /= 2) {
+        for (int64_t i = 0; i < width; ++i) lane[i] += lane[i + width];
+    }
+    return lane[0];
+}
+
 }  // namespace moek::cpu::MOEK_ISA_NAME

@@ -42,7 +42,7 @@ double row_work(const moek_gate_args& args) {
     return 10.0 * static_cast<double>(args.T) * static_cast<double>(args.E);
 }
 
-// Up to 160 KiB: too much for the stacks that some callers' threads have, and nothing beside a block's own work.
+// Up to 192 KiB: too much for the stacks that some callers' threads have, and nothing beside a block's own work.
 using Scratch = std::unique_ptr<double[]>;
 Scratch make_scratch(const moek_gate_args& args) {
     return std::make_unique_for_overwrite<double[]>(static_cast<size_t>(gate_rows_scratch(args.E)));

@@ -7,6 +7,7 @@
 
 #include "core/dtype.hpp"
 #include "cpu/common/vector_math.hpp"
+#include "cpu/gate/top_k.hpp"
 #include "moekernels.h"
 
 namespace moek::cpu::MOEK_ISA_NAME {
@@ -27,7 +28,7 @@ struct GateRule {
 
 // Elements of scratch memory that both functions below need.
 static constexpr int64_t gate_row_scratch(int64_t E) {
-    return 3 * E;
+    return 4 * E;
 }
 
 namespace gate_detail {
@@ -35,48 +36,23 @@ namespace gate_detail {
 template <class Real>
 static constexpr Real kInfinity = static_cast<Real>(HUGE_VAL);
 
-template <class Real>
-static inline bool is_masked(const GateRule<Real>& rule, const Real* z, int64_t e) {
-    return !(z[e] > -kInfinity<Real>) || (rule.bias != nullptr && !(rule.bias[e] > -kInfinity<Real>));
-}
-
 // Copies the logits with NaN replaced by -infinity and returns the largest.
 template <class Real>
 static inline Real clean(const Real* logits, int64_t E, Real* z) {
-    Real largest = -kInfinity<Real>;
-    for (int64_t e = 0; e < E; ++e) {
-        z[e] = logits[e] > -kInfinity<Real> ? logits[e] : -kInfinity<Real>;
-        largest = z[e] > largest ? z[e] : largest;
-    }
-    return largest;
+    map_lanes(logits, z, E, [](Real value) { return value > -kInfinity<Real> ? value : -kInfinity<Real>; });
+    return largest_of(z, E);
 }
 
-// exp((z - shift) / temperature). With an infinite shift the mass is split evenly over the infinite logits.
+// out = exp((z - shift) / temperature). With an infinite shift the mass is split evenly over the infinite logits.
 template <class Real>
-static inline Real shifted_exponential(Real z, Real shift, Real temperature) {
-    if (shift == kInfinity<Real>) return z == shift ? Real{1} : Real{0};
-    return exponential((z - shift) / temperature);
-}
-
-// The same for a whole row; returns the sum.
-template <class Real>
-static inline Real shifted_exponentials(const GateRule<Real>& rule, const Real* z, Real shift, Real* out) {
-    // Fixed partial sums: the order does not depend on the vector width that the compiler picks.
-    constexpr int64_t kLanes = 16;
-    Real partial[kLanes] = {};
+static inline void shifted_exponentials(const GateRule<Real>& rule, const Real* z, int64_t count, Real shift,
+                                        Real* out) {
     if (shift == kInfinity<Real>) {
-        for (int64_t e = 0; e < rule.E; ++e) out[e] = z[e] == shift ? Real{1} : Real{0};
+        map_lanes(z, out, count, [](Real value) { return value == kInfinity<Real> ? Real{1} : Real{0}; });
     } else {
-        for (int64_t e = 0; e < rule.E; ++e) out[e] = exponential((z[e] - shift) / rule.temperature);
+        const Real inverse_temperature = 1 / rule.temperature;
+        map_lanes(z, out, count, [=](Real value) { return exponential((value - shift) * inverse_temperature); });
     }
-    int64_t e = 0;
-    for (; e + kLanes <= rule.E; e += kLanes) {
-        for (int64_t lane = 0; lane < kLanes; ++lane) partial[lane] += out[e + lane];
-    }
-    for (; e < rule.E; ++e) partial[e % kLanes] += out[e];
-    Real sum = 0;
-    for (int64_t lane = 0; lane < kLanes; ++lane) sum += partial[lane];
-    return sum;
 }
 
 template <class Real>
@@ -99,143 +75,93 @@ static inline bool is_selected_softmax(const GateRule<Real>& rule) {
            rule.normalize != MOEK_GATE_NORMALIZE_NONE && rule.eps == 0;
 }
 
-// The k largest keys, best first; equal keys in the order of their ids. Keys are not NaN.
+// Sigmoid or identity scores.
 template <class Real>
-static inline void insert_top_k(const Real* keys, int64_t E, int64_t k, Real* best, int32_t* ids) {
-    int64_t count = 0;
-    int64_t e = 0;
-    const auto insert = [&](Real key, int64_t id, int64_t last) {
-        int64_t place = last;
-        for (; place > 0 && best[place - 1] < key; --place) {
-            best[place] = best[place - 1];
-            ids[place] = ids[place - 1];
-        }
-        best[place] = key;
-        ids[place] = static_cast<int32_t>(id);
-    };
-    for (; count < k; ++count, ++e) insert(keys[e], e, count);
-    // Most keys lose: look at eight at once.
-    constexpr int64_t kGroup = 8;
-    for (; e + kGroup <= E; e += kGroup) {
-        bool any = false;
-        for (int64_t i = 0; i < kGroup; ++i) any |= keys[e + i] > best[k - 1];
-        if (!any) continue;
-        for (int64_t i = 0; i < kGroup; ++i) {
-            if (keys[e + i] > best[k - 1]) insert(keys[e + i], e + i, k - 1);
-        }
-    }
-    for (; e < E; ++e) {
-        if (keys[e] > best[k - 1]) insert(keys[e], e, k - 1);
+static inline void pointwise_scores(const GateRule<Real>& rule, const Real* z, int64_t count, Real* out) {
+    const Real inverse_temperature = 1 / rule.temperature;
+    if (rule.score == MOEK_GATE_SCORE_SIGMOID) {
+        map_lanes(z, out, count, [=](Real value) { return sigmoid(value * inverse_temperature); });
+    } else {
+        map_lanes(z, out, count, [=](Real value) { return value * inverse_temperature; });
     }
 }
 
-// The same for a large k: a heap of the k best so far with the worst on top, then sorted in place.
+// The softmax over the whole row; returns the sum of the shifted exponentials.
 template <class Real>
-static inline void heap_top_k(const Real* keys, int64_t E, int64_t k, int32_t* ids) {
-    const auto worse = [&](int32_t a, int32_t b) { return keys[a] < keys[b] || (keys[a] == keys[b] && a > b); };
-    const auto sift_down = [&](int64_t place, int64_t count) {
-        const int32_t moving = ids[place];
-        for (int64_t child; (child = 2 * place + 1) < count; place = child) {
-            if (child + 1 < count && worse(ids[child + 1], ids[child])) ++child;
-            if (!worse(ids[child], moving)) break;
-            ids[place] = ids[child];
-        }
-        ids[place] = moving;
-    };
-    for (int64_t j = 0; j < k; ++j) ids[j] = static_cast<int32_t>(j);
-    for (int64_t place = k / 2; place-- > 0;) sift_down(place, k);
-    for (int64_t e = k; e < E; ++e) {
-        // An equal key with a higher id is worse, so `>` is enough.
-        if (keys[e] > keys[ids[0]]) {
-            ids[0] = static_cast<int32_t>(e);
-            sift_down(0, k);
-        }
-    }
-    for (int64_t count = k; count-- > 1;) {
-        const int32_t worst = ids[0];
-        ids[0] = ids[count];
-        ids[count] = worst;
-        sift_down(0, count);
-    }
+static inline Real softmax(const GateRule<Real>& rule, const Real* z, Real largest, Real* p) {
+    shifted_exponentials(rule, z, rule.E, largest, p);
+    const Real sum = sum_of(p, rule.E);
+    map_lanes(p, p, rule.E, [=](Real value) { return value / sum; });
+    return sum;
 }
 
-// Above this the insertion list moves more than the heap.
-constexpr int64_t kLargestInsertionList = 32;
-
-// Scores plus bias, -infinity for masked experts. `exponentials` and `sum` are used with softmax; `keys` may be the
-// same array.
+// What the experts are selected by, where that is not the logits: score plus bias, -infinity for masked experts.
 template <class Real>
-static inline void biased_keys(const GateRule<Real>& rule, const Real* z, const Real* exponentials, Real sum,
-                               Real* keys) {
+static inline void biased_keys(const GateRule<Real>& rule, const Real* z, const Real* p, Real* keys) {
+    const Real* bias = rule.bias;
+    const Real* score = p;
+    if (rule.score != MOEK_GATE_SCORE_SOFTMAX) {
+        pointwise_scores(rule, z, rule.E, keys);
+        score = keys;
+    }
     for (int64_t e = 0; e < rule.E; ++e) {
-        Real score;
-        if (rule.score == MOEK_GATE_SCORE_SOFTMAX) {
-            score = exponentials[e] / sum;
-        } else if (rule.score == MOEK_GATE_SCORE_SIGMOID) {
-            score = sigmoid(z[e] / rule.temperature);
-        } else {
-            score = z[e] / rule.temperature;
-        }
-        keys[e] = is_masked(rule, z, e) ? -kInfinity<Real> : score + rule.bias[e];
+        const bool is_masked = !(z[e] > -kInfinity<Real>) | !(bias[e] > -kInfinity<Real>);
+        keys[e] = is_masked ? -kInfinity<Real> : score[e] + bias[e];
     }
 }
 
-// What weights are made of, before normalisation. `largest` and `sum` belong to the whole row.
-template <bool kAll, class Real>
-static inline void selected_values(const GateRule<Real>& rule, const Real* z, const int32_t* ids, Real largest,
-                                   Real sum, Real* values) {
-    const auto expert = [&](int64_t j) { return kAll ? j : static_cast<int64_t>(ids[j]); };
-    const Real bias_weight = rule.bias_mode == MOEK_BIAS_MODE_WEIGHT ? Real{1} : Real{0};
+// The logits of the selected experts, -infinity for masked ones. `ids` null: all experts.
+template <class Real>
+static inline void selected_logits(const GateRule<Real>& rule, const Real* z, const int32_t* ids, Real* out) {
+    for (int64_t j = 0; j < rule.k; ++j) out[j] = z[ids == nullptr ? j : ids[j]];
+    if (rule.bias == nullptr) return;
+    for (int64_t j = 0; j < rule.k; ++j) {
+        const Real bias = rule.bias[ids == nullptr ? j : ids[j]];
+        out[j] = bias > -kInfinity<Real> ? out[j] : -kInfinity<Real>;
+    }
+}
+
+// What weights are made of, before normalisation: 0 for masked experts. `chosen` are the selected logits; p is read
+// where the weights are probabilities of the whole row.
+template <class Real>
+static inline void selected_values(const GateRule<Real>& rule, const Real* chosen, const int32_t* ids, Real largest,
+                                   const Real* p, Real* values) {
+    const int64_t k = rule.k;
     if (is_selected_softmax(rule)) {
-        Real shift = -kInfinity<Real>;
-        for (int64_t j = 0; j < rule.k; ++j) {
-            const int64_t e = expert(j);
-            if (!is_masked(rule, z, e) && z[e] > shift) shift = z[e];
-        }
+        const Real shift = largest_of(chosen, k);
         // Nothing unmasked, or all the mass sits on infinite logits that were not selected.
-        const bool nothing = shift == -kInfinity<Real> || (largest == kInfinity<Real> && shift < largest);
-        for (int64_t j = 0; j < rule.k; ++j) {
-            const int64_t e = expert(j);
-            values[j] = nothing || is_masked(rule, z, e) ? Real{0} : shifted_exponential(z[e], shift, rule.temperature);
+        if (shift == -kInfinity<Real> || (largest == kInfinity<Real> && shift < largest)) {
+            for (int64_t j = 0; j < k; ++j) values[j] = 0;
+        } else {
+            shifted_exponentials(rule, chosen, k, shift, values);
         }
         return;
     }
-    for (int64_t j = 0; j < rule.k; ++j) {
-        const int64_t e = expert(j);
-        Real score;
-        if (rule.score == MOEK_GATE_SCORE_SOFTMAX) {
-            score = shifted_exponential(z[e], largest, rule.temperature) / sum;
-        } else if (rule.score == MOEK_GATE_SCORE_SIGMOID) {
-            score = sigmoid(z[e] / rule.temperature);
-        } else {
-            score = z[e] / rule.temperature;
-        }
-        if (bias_weight != 0) score += rule.bias[e];
-        values[j] = is_masked(rule, z, e) ? Real{0} : score;
+    if (rule.score == MOEK_GATE_SCORE_SOFTMAX) {
+        for (int64_t j = 0; j < k; ++j) values[j] = p[ids == nullptr ? j : ids[j]];
+    } else {
+        pointwise_scores(rule, chosen, k, values);
     }
+    if (rule.bias_mode == MOEK_BIAS_MODE_WEIGHT) {
+        for (int64_t j = 0; j < k; ++j) values[j] += rule.bias[ids == nullptr ? j : ids[j]];
+    }
+    for (int64_t j = 0; j < k; ++j) values[j] = chosen[j] > -kInfinity<Real> ? values[j] : Real{0};
 }
 
 template <class Real>
-static inline Real normalize_factor(const GateRule<Real>& rule) {
+static inline Real normalize_total(const GateRule<Real>& rule) {
     return rule.normalize == MOEK_GATE_NORMALIZE_SUM_TO_K ? static_cast<Real>(rule.k) : Real{1};
-}
-
-template <class Real>
-static inline Real sum_of(const Real* values, int64_t count) {
-    Real sum = 0;
-    for (int64_t j = 0; j < count; ++j) sum += values[j];
-    return sum;
 }
 
 // Turns values into weights, in place.
 template <class Real>
 static inline void normalize_values(const GateRule<Real>& rule, Real* values) {
     const int64_t k = rule.k;
+    const Real scale = rule.weight_scale;
     if (rule.normalize == MOEK_GATE_NORMALIZE_NONE) {
-        for (int64_t j = 0; j < k; ++j) values[j] *= rule.weight_scale;
+        map_lanes(values, values, k, [=](Real value) { return scale * value; });
         return;
     }
-    const Real factor = normalize_factor(rule) * rule.weight_scale;
     Real denominator = sum_of(values, k) + rule.eps;
     if (denominator == kInfinity<Real> || denominator == -kInfinity<Real>) {
         // Infinite values share the whole weight; finite ones whose sum overflows are scaled down first.
@@ -249,19 +175,25 @@ static inline void normalize_values(const GateRule<Real>& rule, Real* values) {
         }
         denominator = sum_of(values, k);
     }
-    for (int64_t j = 0; j < k; ++j) values[j] = denominator == 0 ? Real{0} : factor * (values[j] / denominator);
+    const Real factor = denominator == 0 ? Real{0} : normalize_total(rule) * scale;
+    const Real divisor = denominator == 0 ? Real{1} : denominator;
+    // The quotient first: a single value divided by itself is exactly 1.
+    map_lanes(values, values, k, [=](Real value) { return factor * (value / divisor); });
 }
 
-template <bool kAll, class Real>
+template <class Real>
 static inline void row_forward(const GateRule<Real>& rule, const Real* logits, Real* scratch, int32_t* ids,
                                Real* weights, Real* lse) {
     const int64_t E = rule.E;
+    const int64_t k = rule.k;
     Real* z = scratch;
     Real* keys = scratch + E;
+    Real* chosen = scratch + 2 * E;
+    Real* p = scratch + 3 * E;
     const Real largest = clean(logits, E, z);
     if (largest == -kInfinity<Real>) {
-        for (int64_t j = 0; j < rule.k; ++j) {
-            if (!kAll) ids[j] = static_cast<int32_t>(j);
+        for (int64_t j = 0; j < k; ++j) {
+            if (ids != nullptr) ids[j] = static_cast<int32_t>(j);
             weights[j] = 0;
         }
         if (lse != nullptr) *lse = -kInfinity<Real>;
@@ -269,97 +201,89 @@ static inline void row_forward(const GateRule<Real>& rule, const Real* logits, R
     }
 
     const bool is_softmax = rule.score == MOEK_GATE_SCORE_SOFTMAX;
-    const bool keys_need_softmax = is_softmax && rule.bias != nullptr && !kAll;
-    Real sum = 0;
-    if (lse != nullptr || keys_need_softmax || (is_softmax && !is_selected_softmax(rule))) {
-        sum = shifted_exponentials(rule, z, largest, keys);
+    const bool has_keys = rule.bias != nullptr && ids != nullptr;
+    if (lse != nullptr || (is_softmax && (has_keys || !is_selected_softmax(rule)))) {
+        const Real sum = softmax(rule, z, largest, p);
+        if (lse != nullptr) *lse = largest == kInfinity<Real> ? largest : largest / rule.temperature + logarithm(sum);
     }
-    if (lse != nullptr) {
-        *lse = largest == kInfinity<Real> ? largest : largest / rule.temperature + logarithm(sum);
-    }
-    if (!kAll) {
-        // Without a bias the logits themselves order the experts, also where scores underflow or saturate.
-        const Real* order = z;
-        if (rule.bias != nullptr) {
-            biased_keys(rule, z, keys, sum, keys);
-            order = keys;
-        }
-        if (rule.k <= kLargestInsertionList) {
-            Real best[kLargestInsertionList];
-            insert_top_k(order, E, rule.k, best, ids);
-        } else {
-            heap_top_k(order, E, rule.k, ids);
-        }
-    }
-    selected_values<kAll>(rule, z, ids, largest, sum, weights);
+    // Without a bias the logits themselves order the experts, also where scores underflow or saturate.
+    if (has_keys) biased_keys(rule, z, p, keys);
+    if (ids != nullptr) top_k(has_keys ? keys : z, E, k, ids);
+    selected_logits(rule, z, ids, chosen);
+    selected_values(rule, chosen, ids, largest, p, weights);
     normalize_values(rule, weights);
 }
 
-template <bool kAll, class Real>
+template <class Real>
 static inline void row_backward(const GateRule<Real>& rule, const Real* logits, const int32_t* ids,
                                 const Real* dweights, const Real* dlse, Real* scratch, Real* dlogits) {
-    const auto expert = [&](int64_t j) { return kAll ? j : static_cast<int64_t>(ids[j]); };
+    const auto expert = [=](int64_t j) { return ids == nullptr ? j : static_cast<int64_t>(ids[j]); };
     const int64_t E = rule.E;
     const int64_t k = rule.k;
     Real* z = scratch;
     Real* p = scratch + E;
-    Real* values = scratch + 2 * E;
+    Real* chosen = scratch + 2 * E;
+    Real* values = scratch + 3 * E;
     const Real largest = clean(logits, E, z);
     if (largest == -kInfinity<Real>) {
         for (int64_t e = 0; e < E; ++e) dlogits[e] = 0;
         return;
     }
 
-    const bool is_softmax = rule.score == MOEK_GATE_SCORE_SOFTMAX;
     const bool selected_softmax = is_selected_softmax(rule);
-    const bool dense = is_softmax && !selected_softmax;
-    Real sum = 0;
-    if (dense || dlse != nullptr) {
-        sum = shifted_exponentials(rule, z, largest, p);
-        for (int64_t e = 0; e < E; ++e) p[e] /= sum;
-    }
-    selected_values<kAll>(rule, z, ids, largest, sum, values);
+    const bool dense = rule.score == MOEK_GATE_SCORE_SOFTMAX && !selected_softmax;
+    if (dense || dlse != nullptr) softmax(rule, z, largest, p);
+    selected_logits(rule, z, ids, chosen);
+    selected_values(rule, chosen, ids, largest, p, values);
 
-    // Through the normalisation: ds_j = factor / D (g_j - sum_m g_m v_m / D) with D = sum v + eps; for the softmax over
-    // the selected, whose v are unnormalised exponentials, dz_j = factor v_j / D (g_j - ...) at once.
+    // Through the normalisation: ds_j = total / D (g_j - sum_m g_m v_m / D) with D = sum v + eps; for the softmax over
+    // the selected, whose v are unnormalised exponentials, dz_j = total v_j / D (g_j - ...) at once.
     Real scale = rule.weight_scale;
     Real mean = 0;
     Real denominator = 1;
     if (rule.normalize != MOEK_GATE_NORMALIZE_NONE) {
         denominator = sum_of(values, k) + rule.eps;
-        const bool is_constant =
-            denominator == 0 || denominator - denominator != 0;  // zero weights, or infinite values
-        scale = is_constant ? Real{0} : scale * normalize_factor(rule);
+        // Zero weights, or infinite values that share the weight: nothing depends on the scores.
+        const bool is_constant = denominator == 0 || denominator - denominator != 0;
+        scale = is_constant ? Real{0} : scale * normalize_total(rule);
         denominator = is_constant ? Real{1} : denominator;
         for (int64_t j = 0; j < k && !is_constant; ++j) {
-            if (!is_masked(rule, z, expert(j))) mean += dweights[j] * (values[j] / denominator);
+            // A masked expert's dweight may be anything, also NaN.
+            const Real term = dweights[j] * (values[j] / denominator);
+            mean += chosen[j] > -kInfinity<Real> ? term : Real{0};
         }
     }
     // ds_j, or dz_j with the softmax over the selected.
     for (int64_t j = 0; j < k; ++j) {
         const Real share = selected_softmax ? values[j] / denominator : 1 / denominator;
-        const bool skip = scale == 0 || is_masked(rule, z, expert(j));
-        values[j] = skip ? Real{0} : scale * share * (dweights[j] - mean);
+        const bool has_gradient = scale != 0 && chosen[j] > -kInfinity<Real>;
+        values[j] = has_gradient ? scale * share * (dweights[j] - mean) : Real{0};
     }
 
     // Through the score.
-    const Real dlse_value = dlse == nullptr ? Real{0} : *dlse;
+    const Real inverse_temperature = 1 / rule.temperature;
     if (dense) {
-        Real inner = 0;
-        for (int64_t j = 0; j < k; ++j) inner += p[expert(j)] * values[j];
-        for (int64_t e = 0; e < E; ++e) dlogits[e] = p[e] * (dlse_value - inner) / rule.temperature;
+        Real shift = dlse == nullptr ? Real{0} : *dlse;
+        for (int64_t j = 0; j < k; ++j) shift -= p[expert(j)] * values[j];
+        map_lanes(p, dlogits, E, [=](Real value) { return value * shift * inverse_temperature; });
         for (int64_t j = 0; j < k; ++j) {
             const int64_t e = expert(j);
-            dlogits[e] = p[e] * ((values[j] - inner) + dlse_value) / rule.temperature;
+            dlogits[e] = p[e] * (values[j] + shift) * inverse_temperature;
         }
         return;
     }
-    for (int64_t e = 0; e < E; ++e) dlogits[e] = dlse == nullptr ? Real{0} : p[e] * dlse_value / rule.temperature;
-    for (int64_t j = 0; j < k; ++j) {
-        const int64_t e = expert(j);
-        const Real slope = rule.score == MOEK_GATE_SCORE_SIGMOID ? sigmoid_slope(z[e] / rule.temperature) : Real{1};
-        if (values[j] != 0) dlogits[e] += values[j] * slope / rule.temperature;
+    if (dlse == nullptr) {
+        for (int64_t e = 0; e < E; ++e) dlogits[e] = 0;
+    } else {
+        const Real slope = *dlse * inverse_temperature;
+        map_lanes(p, dlogits, E, [=](Real value) { return value * slope; });
     }
+    if (rule.score == MOEK_GATE_SCORE_SIGMOID) {
+        map_lanes(chosen, chosen, k, [=](Real value) { return sigmoid_slope(value * inverse_temperature); });
+    } else {
+        for (int64_t j = 0; j < k; ++j) chosen[j] = 1;
+    }
+    for (int64_t j = 0; j < k; ++j) dlogits[expert(j)] += values[j] * chosen[j] * inverse_temperature;
 }
 
 }  // namespace gate_detail
@@ -369,11 +293,7 @@ static inline void row_backward(const GateRule<Real>& rule, const Real* logits, 
 template <class Real>
 static inline void gate_row_forward(const GateRule<Real>& rule, const Real* logits, Real* scratch, int32_t* ids,
                                     Real* weights, Real* lse) {
-    if (rule.all) {
-        gate_detail::row_forward<true>(rule, logits, scratch, ids, weights, lse);
-    } else {
-        gate_detail::row_forward<false>(rule, logits, scratch, ids, weights, lse);
-    }
+    gate_detail::row_forward(rule, logits, scratch, rule.all ? nullptr : ids, weights, lse);
 }
 
 // The gradient to the logits [E], overwritten. `ids` are what forward returned (not read with `all`), `dlse` may be
@@ -381,11 +301,7 @@ static inline void gate_row_forward(const GateRule<Real>& rule, const Real* logi
 template <class Real>
 static inline void gate_row_backward(const GateRule<Real>& rule, const Real* logits, const int32_t* ids,
                                      const Real* dweights, const Real* dlse, Real* scratch, Real* dlogits) {
-    if (rule.all) {
-        gate_detail::row_backward<true>(rule, logits, ids, dweights, dlse, scratch, dlogits);
-    } else {
-        gate_detail::row_backward<false>(rule, logits, ids, dweights, dlse, scratch, dlogits);
-    }
+    gate_detail::row_backward(rule, logits, rule.all ? nullptr : ids, dweights, dlse, scratch, dlogits);
 }
 
 }  // namespace moek::cpu::MOEK_ISA_NAME

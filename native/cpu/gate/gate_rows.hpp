@@ -9,7 +9,7 @@ namespace moek::cpu {
 
 // Elements of scratch memory, in double or float alike, that a call of the functions below needs.
 constexpr int64_t gate_rows_scratch(int64_t E) {
-    return 5 * E;
+    return 6 * E;
 }
 
 // The rows first .. last - 1. `histogram` [E], optional: ids are counted into it.
