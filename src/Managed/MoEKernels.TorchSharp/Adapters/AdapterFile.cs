@@ -44,7 +44,7 @@ internal static class AdapterFile
             Check(source, target, path);
             using var noGrad = no_grad();
             foreach ((string name, Tensor tensor) in target)
-                tensor.copy_(source[name]).Dispose();
+                tensor.copy_(source[name]);
         }
         finally
         {

@@ -16,7 +16,7 @@ internal sealed class LoadBalance(long experts) : IDisposable
         {
             if (_counts is not null && _counts.device_type == counts.device_type && _counts.device_index == counts.device_index)
             {
-                _counts.add_(counts).Dispose();
+                _counts.add_(counts);
                 return;
             }
             using Tensor? before = _counts;
