@@ -33,7 +33,7 @@ struct GemmOperand {
     int64_t stride = 0;
     bool along_depth = true;
     RunHook hook = {};
-    // Vectors from `split` on come from `tail`: [A; W_r] without copying them together. Only with along_depth.
+    // Rows in memory from `split` on come from `tail`: [A; W_r] without copying them together.
     int64_t split = INT64_MAX;
     const void* tail = nullptr;
     int64_t tail_stride = 0;

@@ -14,14 +14,6 @@
 #include "cpu/common/gemm.hpp"
 #include "cpu/common/simd.hpp"
 
-#if defined(__clang__)
-#define MOEK_UNROLL _Pragma("clang loop unroll(full)")
-#elif defined(__GNUC__)
-#define MOEK_UNROLL _Pragma("GCC unroll 16")
-#else
-#define MOEK_UNROLL
-#endif
-
 namespace moek::cpu::MOEK_ISA_NAME {
 
 #if defined(__AVX512F__)
@@ -73,9 +65,10 @@ inline bool swaps_operands(const Gemm& gemm) {
 // ---------------------------------------------------------------------------------------------------------------------
 
 inline const void* operand_at(const GemmOperand& operand, int64_t vector, int64_t k) {
-    if (!operand.along_depth) return element(operand.data, operand.dtype, k * operand.stride + vector);
-    if (vector < operand.split) return element(operand.data, operand.dtype, vector * operand.stride + k);
-    return element(operand.tail, operand.dtype, (vector - operand.split) * operand.tail_stride + k);
+    const int64_t slow = operand.along_depth ? vector : k;
+    const int64_t fast = operand.along_depth ? k : vector;
+    if (slow < operand.split) return element(operand.data, operand.dtype, slow * operand.stride + fast);
+    return element(operand.tail, operand.dtype, (slow - operand.split) * operand.tail_stride + fast);
 }
 
 /** target[0..depth) = the elements k0.. of one vector. */
@@ -291,7 +284,8 @@ inline void gemm_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t col
     const int64_t depths = gemm.K == 0 ? 1 : ceil_div(gemm.K, kDepth);
     // Two short cuts that change no bit: B is read where it lies when too few rows would pay for packing it, and sums
     // are formed in C itself when nothing has to be done to them on the way.
-    const bool b_in_place = !b.along_depth && b.dtype == kAccDtype<Acc> && !b.hook.apply && panels <= 2;
+    const bool b_in_place =
+        !b.along_depth && b.dtype == kAccDtype<Acc> && !b.hook.apply && b.split >= gemm.K && panels <= 2;
     const bool c_in_place =
         c.row_major && c.dtype == kAccDtype<Acc> && !c.hook.apply && gemm.alpha == 1 && (depths == 1 || !c.accumulate);
     for (int64_t d = 0; d < depths; ++d) {

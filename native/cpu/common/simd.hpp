@@ -13,6 +13,15 @@
 
 #include "core/dtype.hpp"
 
+// Before a loop over registers: unrolled completely, so that an array of them lives in registers.
+#if defined(__clang__)
+#define MOEK_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define MOEK_UNROLL _Pragma("GCC unroll 16")
+#else
+#define MOEK_UNROLL
+#endif
+
 #if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
 // GCC 12's AVX-512 intrinsics pass a deliberately undefined register where every lane is overwritten, and warn of it
 // wherever they are inlined (GCC bug 105593).
