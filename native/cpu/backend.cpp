@@ -19,6 +19,7 @@
 #include "cpu/core_merge/core_merge.hpp"
 #include "cpu/dropout/dropout.hpp"
 #include "cpu/gate/gate.hpp"
+#include "cpu/rank_lora/rank_lora.hpp"
 
 namespace moek::cpu {
 namespace {
@@ -99,6 +100,10 @@ moek_backend make_backend() {
     table.core_merge_forward = core_merge_forward;
     table.core_merge_backward_workspace = core_merge_backward_workspace;
     table.core_merge_backward = core_merge_backward;
+    table.rank_lora_forward_workspace = rank_lora_forward_workspace;
+    table.rank_lora_forward = rank_lora_forward;
+    table.rank_lora_backward_workspace = rank_lora_backward_workspace;
+    table.rank_lora_backward = rank_lora_backward;
     table.dropout_mask = dropout_mask;
     return table;
 }
