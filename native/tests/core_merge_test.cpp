@@ -5,7 +5,7 @@
 #include <cmath>
 #include <memory>
 
-#include "core_merge_call.hpp"
+#include "tests/support/core_merge_call.hpp"
 
 namespace moek::test {
 namespace {

@@ -1,5 +1,5 @@
 #include "cpu/core_merge/reference.hpp"
-#include "reference_check.hpp"
+#include "tests/support/reference_check.hpp"
 
 namespace moek::reference {
 namespace {

@@ -3,7 +3,7 @@
 #include <ostream>
 
 #include "cpu/rank_lora/reference.hpp"
-#include "reference_check.hpp"
+#include "tests/support/reference_check.hpp"
 
 namespace moek::reference {
 namespace {

@@ -62,11 +62,33 @@ inline std::vector<double> transposed(const std::vector<double>& values, int64_t
     return result;
 }
 
-struct CoreMergeCall {
-    CoreMergeCase shape;
-    moek_core_merge_args args = {};
+struct CoreMergeTensors {
     Tensor x, router_input, A, B, C, W_g, y, u, p, v, dy;
     Tensor dx, drouter_input, dA, dB, dC, dW_g, dp;
+};
+
+struct CoreMergeCall : CoreMergeTensors {
+    static constexpr Tensor CoreMergeTensors::*kTensors[] = {&CoreMergeTensors::x,
+                                                             &CoreMergeTensors::router_input,
+                                                             &CoreMergeTensors::A,
+                                                             &CoreMergeTensors::B,
+                                                             &CoreMergeTensors::C,
+                                                             &CoreMergeTensors::W_g,
+                                                             &CoreMergeTensors::y,
+                                                             &CoreMergeTensors::u,
+                                                             &CoreMergeTensors::p,
+                                                             &CoreMergeTensors::v,
+                                                             &CoreMergeTensors::dy,
+                                                             &CoreMergeTensors::dx,
+                                                             &CoreMergeTensors::drouter_input,
+                                                             &CoreMergeTensors::dA,
+                                                             &CoreMergeTensors::dB,
+                                                             &CoreMergeTensors::dC,
+                                                             &CoreMergeTensors::dW_g,
+                                                             &CoreMergeTensors::dp};
+
+    CoreMergeCase shape;
+    moek_core_merge_args args = {};
 
     CoreMergeCall(const CoreMergeCase& c, Random& random) : shape(c) {
         const int32_t accumulator = accumulator_dtype(c.dtypes.x);
@@ -112,7 +134,7 @@ struct CoreMergeCall {
         }
         bind();
     }
-    CoreMergeCall(const CoreMergeCall& other) : CoreMergeCall(other, Copy()) {}
+    CoreMergeCall(const CoreMergeCall& other) : CoreMergeTensors(other), shape(other.shape) { bind(); }
     CoreMergeCall& operator=(const CoreMergeCall&) = delete;
 
     // A tensor's address, or null for one this call does not have.
@@ -221,31 +243,6 @@ struct CoreMergeCall {
         call.dropout_mask = mask(context, shape.dropout_p, shape.d_in, MOEK_DROPOUT_STREAM_INPUT);
         call.dropout_core_mask = mask(context, shape.dropout_core_p, shape.r, MOEK_DROPOUT_STREAM_CORE);
         return call;
-    }
-
-  private:
-    struct Copy {};
-    CoreMergeCall(const CoreMergeCall& o, Copy)
-        : shape(o.shape),
-          x(o.x),
-          router_input(o.router_input),
-          A(o.A),
-          B(o.B),
-          C(o.C),
-          W_g(o.W_g),
-          y(o.y),
-          u(o.u),
-          p(o.p),
-          v(o.v),
-          dy(o.dy),
-          dx(o.dx),
-          drouter_input(o.drouter_input),
-          dA(o.dA),
-          dB(o.dB),
-          dC(o.dC),
-          dW_g(o.dW_g),
-          dp(o.dp) {
-        bind();
     }
 };
 
