@@ -20,7 +20,7 @@ internal static unsafe class AbiHandshake
         return null;
     }
 
-    private static string? FindMismatch(NativeStruct type)
+    internal static string? FindMismatch(NativeStruct type)
     {
         if (Compare(type.Name, null, 0, type.ManagedSize) is { } mismatch)
             return mismatch;
