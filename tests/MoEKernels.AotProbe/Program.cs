@@ -1,7 +1,8 @@
 using System.Runtime.CompilerServices;
 using MoEKernels;
 
-// Runs the three ops, forward and backward, without a JIT, on numbers that are known. Prints OK and returns 0, or says what is
+// Runs the three ops, forward and backward, without a JIT, on numbers that are known. Prints OK and returns 0, or says
+// what is
 // wrong. Run it with
 //   dotnet publish tests/MoEKernels.AotProbe -c Release -o <folder> && <folder>/MoEKernels.AotProbe
 // `dotnet run` works too, but then proves nothing about native compilation.

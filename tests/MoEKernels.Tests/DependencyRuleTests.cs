@@ -2,7 +2,10 @@ using System.Reflection;
 
 namespace MoEKernels.Tests;
 
-/// <summary>The raw layer must stay usable without TorchSharp, so its assembly may refer to the framework and the logging abstractions only.</summary>
+/// <summary>
+/// The raw layer must stay usable without TorchSharp, so its assembly may refer to the framework and the logging
+/// abstractions only.
+/// </summary>
 public sealed class DependencyRuleTests
 {
     [Test]

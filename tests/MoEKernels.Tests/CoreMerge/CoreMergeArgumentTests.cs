@@ -18,11 +18,13 @@ public sealed class CoreMergeArgumentTests
         yield return Case("Router", Shape, Plain with { Router = (CoreRouter)3 }, "options", "Router: got 3");
         yield return Case("Temperature", Shape, Plain with { Temperature = -1 }, "options", "Temperature: got -1");
         yield return Case("DropoutP", Shape, Plain with { DropoutP = 1 }, "options", "DropoutP: got 1");
-        yield return Case("DropoutCoreP", Shape, Plain with { DropoutCoreP = -0.5 }, "options", "DropoutCoreP: got -0.5");
+        yield return Case("DropoutCoreP", Shape, Plain with { DropoutCoreP = -0.5 }, "options",
+            "DropoutCoreP: got -0.5");
     }
 
     [TestCaseSource(nameof(ShapesAndOptions))]
-    public void WrongShapeOrOption_IsNamed(CoreMergeShape shape, CoreMergeOptions options, string argument, string text) => Assert.Multiple(() =>
+    public void WrongShapeOrOption_IsNamed(CoreMergeShape shape, CoreMergeOptions options, string argument,
+        string text) => Assert.Multiple(() =>
     {
         Expect(() => Forward(shape, options), argument, text);
         Expect(() => Backward(shape, options), argument, text);
@@ -36,11 +38,15 @@ public sealed class CoreMergeArgumentTests
         Expect(() => Forward(b: 5), "b", "b: got 5 elements, expected 24");
         Expect(() => Forward(c: 5), "c", "c: got 5 elements, expected 180");
         Expect(() => Forward(wg: 5), "wg", "wg: got 5 elements, expected 30");
-        Expect(() => Forward(options: Plain with { Router = CoreRouter.Input }), "wg", "wg: got 30 elements, expected 15");
-        Expect(() => Forward(options: Plain with { Router = CoreRouter.Caller }), "wg", "wg: got 30 elements, expected none with CoreRouter.Caller");
-        Expect(() => Forward(options: Plain with { Router = CoreRouter.Caller }, wg: 0, p: 0), "p", "p: got 0 elements, expected 10");
+        Expect(() => Forward(options: Plain with { Router = CoreRouter.Input }), "wg",
+            "wg: got 30 elements, expected 15");
+        Expect(() => Forward(options: Plain with { Router = CoreRouter.Caller }), "wg",
+            "wg: got 30 elements, expected none with CoreRouter.Caller");
+        Expect(() => Forward(options: Plain with { Router = CoreRouter.Caller }, wg: 0, p: 0), "p",
+            "p: got 0 elements, expected 10");
         Expect(() => Forward(routerInput: 6), "routerInput", "routerInput: got 6 elements, expected none");
-        Expect(() => Forward(options: Plain with { Router = CoreRouter.Input }, wg: 15, routerInput: 5), "routerInput", "routerInput: got 5 elements, expected 6");
+        Expect(() => Forward(options: Plain with { Router = CoreRouter.Input }, wg: 15, routerInput: 5), "routerInput",
+            "routerInput: got 5 elements, expected 6");
         Expect(() => Forward(y: 5), "y", "y: got 5 elements, expected 8");
         Expect(() => Forward(u: 5), "u", "u: got 5 elements, expected 12");
         Expect(() => Forward(p: 5), "p", "p: got 5 elements, expected 10");
@@ -59,7 +65,8 @@ public sealed class CoreMergeArgumentTests
         Expect(() => Backward(dB: 5), "dB", "dB: got 5 elements, expected 24");
         Expect(() => Backward(dC: 5), "dC", "dC: got 5 elements, expected 180");
         Expect(() => Backward(dWg: 5), "dWg", "dWg: got 5 elements, expected 30");
-        Expect(() => Backward(dRouterInput: 6), "dRouterInput", "dRouterInput: got 6 elements, expected none without routerInput");
+        Expect(() => Backward(dRouterInput: 6), "dRouterInput",
+            "dRouterInput: got 6 elements, expected none without routerInput");
         Expect(() => Backward(dp: 5), "dp", "dp: got 5 elements, expected 10");
     });
 
@@ -67,26 +74,39 @@ public sealed class CoreMergeArgumentTests
     public void RawForm_WrongArguments_AreNamed() => Assert.Multiple(() =>
     {
         CoreMergeArgs args = new() { Shape = Shape, Options = Plain };
-        Assert.That(() => CoreMerge.Forward(null!, args, 0, 0, 0), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => CoreMerge.ForwardWorkspace(null!, args), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => CoreMerge.Backward(null!, args, 0, 0, 0), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => CoreMerge.BackwardWorkspace(null!, args), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => CoreMerge.Forward(MoeContext.Default, args, 0, -1, 0), Throws.InstanceOf<ArgumentException>().With.Message.Contains("workspaceBytes"));
-        Assert.That(() => CoreMerge.Forward(MoeContext.Default, args, 0, 0, 0), Throws.ArgumentException.With.Message.Contains("x: got null"));
-        Assert.That(() => CoreMerge.Forward(MoeContext.Default, args with { WgStride = 2 }, 0, 0, 0), Throws.ArgumentException.With.Message.Contains("W_g_stride: got 2"));
+        Assert.That(() => CoreMerge.Forward(null!, args, 0, 0, 0),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => CoreMerge.ForwardWorkspace(null!, args),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => CoreMerge.Backward(null!, args, 0, 0, 0),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => CoreMerge.BackwardWorkspace(null!, args),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => CoreMerge.Forward(MoeContext.Default, args, 0, -1, 0),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("workspaceBytes"));
+        Assert.That(() => CoreMerge.Forward(MoeContext.Default, args, 0, 0, 0),
+            Throws.ArgumentException.With.Message.Contains("x: got null"));
+        Assert.That(() => CoreMerge.Forward(MoeContext.Default, args with { WgStride = 2 }, 0, 0, 0),
+            Throws.ArgumentException.With.Message.Contains("W_g_stride: got 2"));
     });
 
-    private static void Forward(CoreMergeShape? shape = null, CoreMergeOptions? options = null, int x = 6, int a = 18, int b = 24, int c = 180, int y = 8,
+    private static void Forward(CoreMergeShape? shape = null, CoreMergeOptions? options = null, int x = 6, int a = 18,
+        int b = 24, int c = 180, int y = 8,
         int u = 12, int p = 10, int v = 12, int wg = 30, int routerInput = 0) =>
-        CoreMerge.Forward(shape ?? Shape, options ?? Plain, new float[x], new float[a], new float[b], new float[c], new float[y], new float[u], new float[p],
+        CoreMerge.Forward(shape ?? Shape, options ?? Plain, new float[x], new float[a], new float[b], new float[c],
+        new float[y], new float[u], new float[p],
             new float[v], new float[wg], new float[routerInput]);
 
-    private static void Backward(CoreMergeShape? shape = null, CoreMergeOptions? options = null, int dy = 8, int u = 12, int p = 10, int v = 12, int dx = 0,
+    private static void Backward(CoreMergeShape? shape = null, CoreMergeOptions? options = null, int dy = 8,
+        int u = 12, int p = 10, int v = 12, int dx = 0,
         int dA = 0, int dB = 0, int dC = 0, int dWg = 0, int dRouterInput = 0, int dp = 0) =>
-        CoreMerge.Backward(shape ?? Shape, options ?? Plain, new float[dy], new float[6], new float[18], new float[24], new float[180], new float[u], new float[p],
-            new float[v], new float[30], default, new float[dx], new float[dA], new float[dB], new float[dC], new float[dWg], new float[dRouterInput], new float[dp]);
+        CoreMerge.Backward(shape ?? Shape, options ?? Plain, new float[dy], new float[6], new float[18], new float[24],
+        new float[180], new float[u], new float[p],
+            new float[v], new float[30], default, new float[dx], new float[dA], new float[dB], new float[dC],
+            new float[dWg], new float[dRouterInput], new float[dp]);
 
-    private static TestCaseData Case(string name, CoreMergeShape shape, CoreMergeOptions options, string argument, string text) =>
+    private static TestCaseData Case(string name, CoreMergeShape shape, CoreMergeOptions options, string argument,
+        string text) =>
         new TestCaseData(shape, options, argument, text).SetArgDisplayNames(name);
 
     private static void Expect(Action call, string argument, string text)

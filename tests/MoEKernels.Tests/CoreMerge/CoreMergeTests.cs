@@ -7,17 +7,21 @@ public sealed class CoreMergeTests
         new() { Scale = 1 },
         new() { Scale = 1.5, Router = CoreRouter.Input, Temperature = 0.7 },
         new() { Scale = 0.5, Router = CoreRouter.Caller },
-        new() { Scale = 2, BLayout = BLayout.RankByOut, DropoutP = 0.25, DropoutCoreP = 0.4, DropoutSeed = 123456789012345, DropoutOffset = 7 },
+        new() { Scale = 2, BLayout = BLayout.RankByOut, DropoutP = 0.25, DropoutCoreP = 0.4,
+        DropoutSeed = 123456789012345, DropoutOffset = 7 },
     ];
 
-    private static readonly (int T, int DIn, int DOut, int R, int E)[] Shapes = [(1, 1, 1, 1, 1), (5, 7, 3, 4, 3), (70, 33, 65, 16, 8), (3, 130, 9, 5, 20), (0, 4, 4, 4, 2)];
+    private static readonly (int T, int DIn, int DOut, int R, int E)[] Shapes = [(1, 1, 1, 1, 1), (5, 7, 3, 4, 3),
+        (70, 33, 65, 16, 8), (3, 130, 9, 5, 20), (0, 4, 4, 4, 2)];
 
     [Test]
-    public void Forward_Float_MatchesTheOracle([ValueSource(nameof(Variants))] CoreMergeOptions options, [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
+    public void Forward_Float_MatchesTheOracle([ValueSource(nameof(Variants))] CoreMergeOptions options,
+        [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
         CheckForward<float, float, float>(options, shape, 1e-5);
 
     [Test]
-    public void Forward_Double_MatchesTheOracle([ValueSource(nameof(Variants))] CoreMergeOptions options, [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
+    public void Forward_Double_MatchesTheOracle([ValueSource(nameof(Variants))] CoreMergeOptions options,
+        [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
         CheckForward<double, double, double>(options, shape, 1e-12);
 
     [Test]
@@ -32,7 +36,8 @@ public sealed class CoreMergeTests
     public void Forward_MixedBFloat16_MatchesTheOracle([ValueSource(nameof(Variants))] CoreMergeOptions options) =>
         CheckForward<BFloat16, float, float>(options, (9, 17, 5, 4, 3), 8e-3);
 
-    // d = r = o = 2, E = 2; worked out by hand from the formulas of CoMoL (arXiv 2603.00573). C_2 is not symmetric: a transposed
+    // d = r = o = 2, E = 2; worked out by hand from the formulas of CoMoL (arXiv 2603.00573). C_2 is not symmetric: a
+    // transposed
     // core fails here.
     [Test]
     public void ComolVector_GivesTheKnownOutputsAndGradients()
@@ -55,20 +60,24 @@ public sealed class CoreMergeTests
             Assert.That(y, Is.EqualTo(new[] { 1.7521234472, -0.4734019151 }).Within(1e-9));
         });
 
-        double[] dx = new double[2], dC = TestData.Poison<double>(8), dp = new double[2], dWg = TestData.Poison<double>(4);
+        double[] dx = new double[2], dC = TestData.Poison<double>(8), dp = new double[2],
+            dWg = TestData.Poison<double>(4);
         CoreMerge.Backward(shape, options, [1, 1], x, a, b, c, u, p, v, wg, dx: dx, dC: dC, dWg: dWg, dp: dp);
         Assert.Multiple(() =>
         {
             Assert.That(dp, Is.EqualTo(new[] { 0.5, 2.5 }).Within(1e-9));
             Assert.That(dx, Is.EqualTo(new[] { 1.4286723120, 0.1819669219 }).Within(1e-9));
-            Assert.That(dC, Is.EqualTo(new[] { 0.6106392339, 0.6106392339, -0.3053196170, -0.3053196170, 0.3893607661, 0.3893607661, -0.1946803830, -0.1946803830 }).Within(1e-9));
+            Assert.That(dC, Is.EqualTo(new[] { 0.6106392339, 0.6106392339, -0.3053196170, -0.3053196170, 0.3893607661,
+                0.3893607661, -0.1946803830, -0.1946803830 }).Within(1e-9));
             // dl u^T with dl = (-0.4755179198, 0.4755179198).
-            Assert.That(dWg, Is.EqualTo(new[] { -0.4755179198, 0.2377589599, 0.4755179198, -0.2377589599 }).Within(1e-9));
+            Assert.That(dWg, Is.EqualTo(new[] { -0.4755179198, 0.2377589599, 0.4755179198, -0.2377589599 }).Within(
+                1e-9));
         });
     }
 
     [Test]
-    public void Backward_Double_MatchesFiniteDifferences([ValueSource(nameof(Variants))] CoreMergeOptions options, [Values(false, true)] bool ownRouterInput)
+    public void Backward_Double_MatchesFiniteDifferences([ValueSource(nameof(Variants))] CoreMergeOptions options,
+        [Values(false, true)] bool ownRouterInput)
     {
         if (ownRouterInput && options.Router != CoreRouter.Input)
             Assert.Pass("only this router has an input of its own");
@@ -76,10 +85,13 @@ public sealed class CoreMergeTests
         double[] dy = TestData.Uniform(77, given.Y.Length);
         given.Forward();
 
-        double[] dx = TestData.Poison<double>(given.X.Length), dA = TestData.Poison<double>(given.A.Length), dB = TestData.Poison<double>(given.B.Length);
+        double[] dx = TestData.Poison<double>(given.X.Length), dA = TestData.Poison<double>(given.A.Length),
+            dB = TestData.Poison<double>(given.B.Length);
         double[] dC = TestData.Poison<double>(given.C.Length), dWg = TestData.Poison<double>(given.Wg.Length);
-        double[] dRouterInput = TestData.Poison<double>(given.RouterInput.Length), dp = TestData.Poison<double>(given.P.Length);
-        CoreMerge.Backward(given.Shape, options, dy, given.X, given.A, given.B, given.C, given.U, given.P, given.V, given.Wg, given.RouterInput,
+        double[] dRouterInput = TestData.Poison<double>(given.RouterInput.Length),
+            dp = TestData.Poison<double>(given.P.Length);
+        CoreMerge.Backward(given.Shape, options, dy, given.X, given.A, given.B, given.C, given.U, given.P, given.V,
+            given.Wg, given.RouterInput,
             dx, dA, dB, dC, dWg, dRouterInput, dp);
 
         double[] Numeric(double[] at)
@@ -114,7 +126,8 @@ public sealed class CoreMergeTests
         given.Forward();
         float[] y = TestData.Poison<float>(given.Y.Length);
 
-        CoreMerge.Forward(given.Shape, given.Options, given.X, given.A, given.B, given.C, y, default, default(Span<float>), default, given.Wg);
+        CoreMerge.Forward(given.Shape, given.Options, given.X, given.A, given.B, given.C, y, default,
+            default(Span<float>), default, given.Wg);
 
         Assert.That(y, Is.EqualTo(given.Y));
     }
@@ -126,11 +139,13 @@ public sealed class CoreMergeTests
         given.Forward();
         float[] once = (float[])given.Y.Clone();
         CoreMergeOptions adding = given.Options with { Flags = CallFlags.AccumulateOutput | CallFlags.AccumulateGradients };
-        CoreMerge.Forward(given.Shape, adding, given.X, given.A, given.B, given.C, given.Y, given.U, given.P, given.V, given.Wg);
+        CoreMerge.Forward(given.Shape, adding, given.X, given.A, given.B, given.C, given.Y, given.U, given.P, given.V,
+            given.Wg);
         Assert.That(given.Y, Is.EqualTo(once.Select(value => 2 * value)).Within(1e-5f));
 
         float[] dC = new float[given.C.Length], dx = new float[given.X.Length];
-        void Backward(CoreMergeOptions options) => CoreMerge.Backward(given.Shape, options, once, given.X, given.A, given.B, given.C, given.U, given.P,
+        void Backward(CoreMergeOptions options) =>
+            CoreMerge.Backward(given.Shape, options, once, given.X, given.A, given.B, given.C, given.U, given.P,
             given.V, given.Wg, dC: dC, dx: dx);
         Backward(given.Options);
         float[] dCOnce = (float[])dC.Clone(), dxOnce = (float[])dx.Clone();
@@ -146,10 +161,12 @@ public sealed class CoreMergeTests
     public void NoTokens_LeavesGradientsZero()
     {
         Case<float, float, float> given = new(Variants[0], (0, 8, 4, 4, 3), false);
-        float[] dA = TestData.Poison<float>(given.A.Length), dB = TestData.Poison<float>(given.B.Length), dC = TestData.Poison<float>(given.C.Length);
+        float[] dA = TestData.Poison<float>(given.A.Length), dB = TestData.Poison<float>(given.B.Length),
+            dC = TestData.Poison<float>(given.C.Length);
         float[] dWg = TestData.Poison<float>(given.Wg.Length);
 
-        CoreMerge.Backward(given.Shape, given.Options, given.Y, given.X, given.A, given.B, given.C, given.U, given.P, given.V, given.Wg,
+        CoreMerge.Backward(given.Shape, given.Options, given.Y, given.X, given.A, given.B, given.C, given.U, given.P,
+            given.V, given.Wg,
             dA: dA, dB: dB, dC: dC, dWg: dWg);
 
         Assert.That(dA.Concat(dB).Concat(dC).Concat(dWg), Is.All.Zero);
@@ -165,21 +182,25 @@ public sealed class CoreMergeTests
             Case<float, float, float> given = new(Variants[0], (300, 40, 50, 8, 4), false);
             given.Forward(context);
             float[] dC = new float[given.C.Length], dx = new float[given.X.Length];
-            CoreMerge.Backward(given.Shape, given.Options, given.Y, given.X, given.A, given.B, given.C, given.U, given.P, given.V, given.Wg,
+            CoreMerge.Backward(given.Shape, given.Options, given.Y, given.X, given.A, given.B, given.C, given.U,
+                given.P, given.V, given.Wg,
                 dC: dC, dx: dx, context: context);
             first ??= (given.Y, dC, dx);
             Assert.That((given.Y, dC, dx), Is.EqualTo(first.Value), $"{threads} threads");
         }
     }
 
-    private static void CheckForward<TX, TWeight, TAcc>(CoreMergeOptions options, (int T, int DIn, int DOut, int R, int E) size, double tolerance)
+    private static void CheckForward<TX, TWeight, TAcc>(CoreMergeOptions options,
+        (int T, int DIn, int DOut, int R, int E) size, double tolerance)
         where TX : unmanaged
         where TWeight : unmanaged
         where TAcc : unmanaged
     {
         Case<TX, TWeight, TAcc> given = new(options, size, false);
-        CoreMergeOracle oracle = CoreMergeOracle.Forward(given.Shape, options, TestData.ToDouble<TX>(given.X), TestData.ToDouble<TWeight>(given.A),
-            given.DenseB(), TestData.ToDouble<TWeight>(given.C), TestData.ToDouble<TWeight>(given.Wg), [], TestData.ToDouble<TAcc>(given.P));
+        CoreMergeOracle oracle = CoreMergeOracle.Forward(given.Shape, options, TestData.ToDouble<TX>(given.X),
+            TestData.ToDouble<TWeight>(given.A),
+            given.DenseB(), TestData.ToDouble<TWeight>(given.C), TestData.ToDouble<TWeight>(given.Wg), [],
+            TestData.ToDouble<TAcc>(given.P));
 
         given.Forward();
 
@@ -213,7 +234,8 @@ public sealed class CoreMergeTests
             RouterInput = ownRouterInput ? TestData.To<TX>(TestData.Uniform(6, (long)size.T * size.DIn)) : [];
             Y = TestData.Poison<TX>((long)size.T * size.DOut);
             U = TestData.Poison<TAcc>((long)size.T * size.R);
-            P = options.Router == CoreRouter.Caller ? TestData.To<TAcc>(TestData.Uniform(7, (long)size.T * size.E)) : TestData.Poison<TAcc>((long)size.T * size.E);
+            P = options.Router == CoreRouter.Caller ? TestData.To<TAcc>(TestData.Uniform(7, (long)size.T * size.E))
+                : TestData.Poison<TAcc>((long)size.T * size.E);
             V = TestData.Poison<TAcc>((long)size.T * size.R);
         }
 
@@ -241,7 +263,8 @@ public sealed class CoreMergeTests
 
         internal TAcc[] V { get; }
 
-        internal void Forward(MoeContext? context = null) => CoreMerge.Forward(Shape, Options, X, A, B, C, Y, U, P, V, Wg, RouterInput, context);
+        internal void Forward(MoeContext? context = null) =>
+            CoreMerge.Forward(Shape, Options, X, A, B, C, Y, U, P, V, Wg, RouterInput, context);
 
         /// <summary>B as [DOut, R], whatever its layout.</summary>
         internal double[] DenseB()

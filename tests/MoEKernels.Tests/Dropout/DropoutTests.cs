@@ -2,7 +2,8 @@ namespace MoEKernels.Tests;
 
 public sealed class DropoutTests
 {
-    // Known answers of Philox4x32-10 for a zero key and counter: 6627e8d5 e169c58d bc57ac4c 9b00dbd8 (Random123's kat_vectors).
+    // Known answers of Philox4x32-10 for a zero key and counter: 6627e8d5 e169c58d bc57ac4c 9b00dbd8 (Random123's
+    // kat_vectors).
     private static readonly uint[] ZeroBlock = [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8];
 
     [Test]
@@ -70,15 +71,25 @@ public sealed class DropoutTests
     [Test]
     public void Mask_WrongArgument_IsNamed() => Assert.Multiple(() =>
     {
-        Assert.That(() => Dropout.Mask(new float[4], -1, 2, 0.5, 1), Throws.InstanceOf<ArgumentException>().With.Message.Contains("rows: got -1"));
-        Assert.That(() => Dropout.Mask(new float[4], 2, 0, 0.5, 1), Throws.InstanceOf<ArgumentException>().With.Message.Contains("columns: got 0"));
-        Assert.That(() => Dropout.Mask(new float[4], 2, 2, 1, 1), Throws.InstanceOf<ArgumentException>().With.Message.Contains("p: got 1"));
-        Assert.That(() => Dropout.Mask(new float[4], 2, 2, double.NaN, 1), Throws.InstanceOf<ArgumentException>().With.Message.Contains("p: got NaN"));
-        Assert.That(() => Dropout.Mask(new float[4], 2, 2, 0.5, 1, 0, (DropoutStream)2), Throws.InstanceOf<ArgumentException>().With.Message.Contains("stream: got 2"));
-        Assert.That(() => Dropout.Mask(new float[5], 2, 2, 0.5, 1), Throws.ArgumentException.With.Message.Contains("mask: got 5 elements, expected 4"));
-        Assert.That(() => Dropout.Mask(new int[4], 2, 2, 0.5, 1), Throws.ArgumentException.With.Message.Contains("mask"));
-        Assert.That(() => Dropout.Mask(new float[4], long.MaxValue, long.MaxValue, 0.5, 1), Throws.ArgumentException.With.Message.Contains("mask"));
-        Assert.That(() => Dropout.Mask(MoeContext.Default, new DropoutArgs { T = 1, D = 1 }, 0), Throws.ArgumentException.With.Message.Contains("mask"));
-        Assert.That(() => Dropout.Mask(null!, default, 0), Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => Dropout.Mask(new float[4], -1, 2, 0.5, 1),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("rows: got -1"));
+        Assert.That(() => Dropout.Mask(new float[4], 2, 0, 0.5, 1),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("columns: got 0"));
+        Assert.That(() => Dropout.Mask(new float[4], 2, 2, 1, 1),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("p: got 1"));
+        Assert.That(() => Dropout.Mask(new float[4], 2, 2, double.NaN, 1),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("p: got NaN"));
+        Assert.That(() => Dropout.Mask(new float[4], 2, 2, 0.5, 1, 0, (DropoutStream)2),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("stream: got 2"));
+        Assert.That(() => Dropout.Mask(new float[5], 2, 2, 0.5, 1),
+            Throws.ArgumentException.With.Message.Contains("mask: got 5 elements, expected 4"));
+        Assert.That(() => Dropout.Mask(new int[4], 2, 2, 0.5, 1),
+            Throws.ArgumentException.With.Message.Contains("mask"));
+        Assert.That(() => Dropout.Mask(new float[4], long.MaxValue, long.MaxValue, 0.5, 1),
+            Throws.ArgumentException.With.Message.Contains("mask"));
+        Assert.That(() => Dropout.Mask(MoeContext.Default, new DropoutArgs { T = 1, D = 1 }, 0),
+            Throws.ArgumentException.With.Message.Contains("mask"));
+        Assert.That(() => Dropout.Mask(null!, default, 0), Throws.ArgumentNullException.With.Message.Contains(
+            "context"));
     });
 }

@@ -9,7 +9,8 @@ public sealed class GateArgumentTests
     {
         yield return Case("T", shape: Shape with { T = -1 }, names: ["shape", "T", "-1"]);
         yield return Case("E", shape: Shape with { E = 0 }, names: ["shape", "E", "0"]);
-        yield return Case("E too large", shape: Shape with { E = Gate.MaxExperts + 1 }, names: ["shape", "E", "4097", "4096"]);
+        yield return Case("E too large", shape: Shape with { E = Gate.MaxExperts + 1 },
+            names: ["shape", "E", "4097", "4096"]);
         yield return Case("K", shape: Shape with { K = 4 }, names: ["shape", "K", "4", "1 to 3"]);
         yield return Case("K with All", new() { Select = GateSelect.All }, names: ["shape", "K", "2", "0 or E"]);
         yield return Case("Flags", new() { Flags = (CallFlags)64 }, names: ["options", "Flags", "64"]);
@@ -19,7 +20,8 @@ public sealed class GateArgumentTests
         yield return Case("Normalize", new() { Normalize = (GateNormalize)9 }, names: ["options", "Normalize", "9"]);
         yield return Case("Eps", new() { Eps = -1 }, names: ["options", "Eps", "-1"]);
         yield return Case("Temperature", new() { Temperature = double.NaN }, names: ["options", "Temperature", "NaN"]);
-        yield return Case("WeightScale", new() { WeightScale = double.PositiveInfinity }, names: ["options", "WeightScale"]);
+        yield return Case("WeightScale", new() { WeightScale = double.PositiveInfinity },
+            names: ["options", "WeightScale"]);
         yield return Case("logits", logits: 5, names: ["logits", "5", "6"]);
         yield return Case("ids", ids: 3, names: ["ids", "3", "4"]);
         yield return Case("weights", weights: 6, names: ["weights", "6", "4"]);
@@ -40,10 +42,12 @@ public sealed class GateArgumentTests
 
     [TestCaseSource(nameof(Forward))]
     public void Forward_WrongArgument_IsNamed(
-        GateShape shape, GateOptions options, int logits, int ids, int weights, int bias, int counts, int lse, string[] names)
+        GateShape shape, GateOptions options, int logits, int ids, int weights, int bias, int counts, int lse,
+        string[] names)
     {
         int[] idBuffer = [7, 7, 7, 7, 7, 7];
-        ArgumentException? error = Assert.Catch<ArgumentException>(() => Gate.Forward(shape, options, new float[logits], idBuffer.AsSpan(0, ids),
+        ArgumentException? error = Assert.Catch<ArgumentException>(() =>
+            Gate.Forward(shape, options, new float[logits], idBuffer.AsSpan(0, ids),
             new float[weights], new float[bias], new int[counts], new float[lse]));
 
         Expect(error!, names);
@@ -53,7 +57,8 @@ public sealed class GateArgumentTests
     [TestCaseSource(nameof(Backward))]
     public void Backward_WrongArgument_IsNamed(int logits, int ids, int dWeights, int dLogits, int dLse, string[] names)
     {
-        ArgumentException? error = Assert.Catch<ArgumentException>(() => Gate.Backward(Shape, default, new float[logits], new int[ids],
+        ArgumentException? error = Assert.Catch<ArgumentException>(() =>
+            Gate.Backward(Shape, default, new float[logits], new int[ids],
             new float[dWeights], new float[dLogits], dLse: new float[dLse]));
 
         Expect(error!, names);
@@ -74,10 +79,14 @@ public sealed class GateArgumentTests
     [Test]
     public void UpdateBias_WrongArgument_IsNamed() => Assert.Multiple(() =>
     {
-        Assert.That(() => Gate.UpdateBias(default, Array.Empty<float>(), 1), Throws.InstanceOf<ArgumentException>().With.Message.Contains("counts"));
-        Assert.That(() => Gate.UpdateBias([1, 2], new float[3], 1), Throws.ArgumentException.With.Message.Contains("bias: got 3"));
-        Assert.That(() => Gate.UpdateBias([1], new float[1], double.NaN), Throws.InstanceOf<ArgumentException>().With.Message.Contains("rate"));
-        Assert.That(() => Gate.UpdateBias([1], new float[1], 1, double.NaN), Throws.InstanceOf<ArgumentException>().With.Message.Contains("target"));
+        Assert.That(() => Gate.UpdateBias(default, Array.Empty<float>(), 1),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("counts"));
+        Assert.That(() => Gate.UpdateBias([1, 2], new float[3], 1),
+            Throws.ArgumentException.With.Message.Contains("bias: got 3"));
+        Assert.That(() => Gate.UpdateBias([1], new float[1], double.NaN),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("rate"));
+        Assert.That(() => Gate.UpdateBias([1], new float[1], 1, double.NaN),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("target"));
     });
 
     [Test]
@@ -93,22 +102,32 @@ public sealed class GateArgumentTests
     public void RawForm_WrongArguments_AreNamed() => Assert.Multiple(() =>
     {
         GateArgs args = new() { Shape = Shape };
-        Assert.That(() => Gate.Forward(null!, args, 0, 0, 0), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => Gate.ForwardWorkspace(null!, args), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => Gate.Backward(null!, args, 0, 0, 0), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => Gate.BackwardWorkspace(null!, args), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => Gate.UpdateBias(null!, default, 0), Throws.ArgumentNullException.With.Message.Contains("context"));
-        Assert.That(() => Gate.Forward(MoeContext.Default, args, 0, -1, 0), Throws.InstanceOf<ArgumentException>().With.Message.Contains("workspaceBytes"));
-        Assert.That(() => Gate.Forward(MoeContext.Default, args, 0, 0, 0), Throws.ArgumentException.With.Message.Contains("logits: got null"));
+        Assert.That(() => Gate.Forward(null!, args, 0, 0, 0),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => Gate.ForwardWorkspace(null!, args),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => Gate.Backward(null!, args, 0, 0, 0),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => Gate.BackwardWorkspace(null!, args),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => Gate.UpdateBias(null!, default, 0),
+            Throws.ArgumentNullException.With.Message.Contains("context"));
+        Assert.That(() => Gate.Forward(MoeContext.Default, args, 0, -1, 0),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("workspaceBytes"));
+        Assert.That(() => Gate.Forward(MoeContext.Default, args, 0, 0, 0),
+            Throws.ArgumentException.With.Message.Contains("logits: got null"));
         Assert.That(() => Gate.Forward(MoeContext.Default, args with { LogitsStride = 1 }, 0, 0, 0),
             Throws.ArgumentException.With.Message.Contains("logits_stride: got 1"));
-        Assert.That(() => Gate.UpdateBias(MoeContext.Default, new GateBiasUpdateArgs { E = 1, BiasDType = DType.F16 }, 0),
+        Assert.That(() => Gate.UpdateBias(MoeContext.Default, new GateBiasUpdateArgs { E = 1, BiasDType = DType.F16 },
+            0),
             Throws.ArgumentException.With.Message.Contains("bias_dtype"));
     });
 
-    private static TestCaseData Case(string name, GateOptions options = default, GateShape? shape = null, int logits = 6, int ids = 4,
+    private static TestCaseData Case(string name, GateOptions options = default, GateShape? shape = null,
+        int logits = 6, int ids = 4,
         int weights = 4, int bias = 0, int counts = 0, int lse = 0, string[]? names = null) =>
-        new TestCaseData(shape ?? Shape, options, logits, ids, weights, bias, counts, lse, names).SetArgDisplayNames(name);
+        new TestCaseData(shape ?? Shape, options, logits, ids, weights, bias, counts, lse, names).SetArgDisplayNames(
+        name);
 
     private static void Expect(ArgumentException error, string[] names) => Assert.Multiple(() =>
     {

@@ -9,18 +9,22 @@ public sealed class GateTests
         new() { Normalize = GateNormalize.SumToK, Temperature = 0.7, WeightScale = 2.5 },
         new() { Select = GateSelect.All },
         new() { Score = GateScore.Sigmoid, BiasMode = BiasMode.Weight, Normalize = GateNormalize.SumToK },
-        new() { Score = GateScore.Sigmoid, BiasMode = BiasMode.Selection, Normalize = GateNormalize.SumToOne, Eps = 1e-3, WeightScale = 2.5 },
+        new() { Score = GateScore.Sigmoid, BiasMode = BiasMode.Selection, Normalize = GateNormalize.SumToOne,
+        Eps = 1e-3, WeightScale = 2.5 },
         new() { Score = GateScore.Identity },
     ];
 
-    private static readonly (int T, int E, int K)[] Shapes = [(1, 1, 1), (3, 5, 2), (17, 64, 8), (33, 7, 7), (2, 300, 11), (0, 4, 2)];
+    private static readonly (int T, int E, int K)[] Shapes = [(1, 1, 1), (3, 5, 2), (17, 64, 8), (33, 7, 7),
+        (2, 300, 11), (0, 4, 2)];
 
     [Test]
-    public void Forward_Float_MatchesTheOracle([ValueSource(nameof(Variants))] GateOptions options, [ValueSource(nameof(Shapes))] (int, int, int) shape) =>
+    public void Forward_Float_MatchesTheOracle([ValueSource(nameof(Variants))] GateOptions options,
+        [ValueSource(nameof(Shapes))] (int, int, int) shape) =>
         CheckForward<float, float>(options, shape, 1e-5);
 
     [Test]
-    public void Forward_Double_MatchesTheOracle([ValueSource(nameof(Variants))] GateOptions options, [ValueSource(nameof(Shapes))] (int, int, int) shape) =>
+    public void Forward_Double_MatchesTheOracle([ValueSource(nameof(Variants))] GateOptions options,
+        [ValueSource(nameof(Shapes))] (int, int, int) shape) =>
         CheckForward<double, double>(options, shape, 1e-13);
 
     [Test]
@@ -39,7 +43,12 @@ public sealed class GateTests
         double[] bias = [0, 0.01, -0.02];
         int[] ids = new int[2];
         double[] weights = new double[2];
-        GateOptions options = new() { Score = GateScore.Sigmoid, BiasMode = BiasMode.Weight, Normalize = GateNormalize.SumToK };
+        GateOptions options = new()
+        {
+            Score = GateScore.Sigmoid,
+            BiasMode = BiasMode.Weight,
+            Normalize = GateNormalize.SumToK
+        };
 
         Gate.Forward(new GateShape(1, 3, 2), options, logits, ids, weights, bias);
 
@@ -89,7 +98,8 @@ public sealed class GateTests
         float[] weights = TestData.Poison<float>(1);
 
         Assert.That(
-            () => Gate.Forward(new GateShape(1, 2, 1), new GateOptions { Flags = CallFlags.Strict }, new[] { 1f, float.NaN }, new int[1], weights),
+            () => Gate.Forward(new GateShape(1, 2, 1), new GateOptions { Flags = CallFlags.Strict },
+            new[] { 1f, float.NaN }, new int[1], weights),
             Throws.TypeOf<MoeNumericException>());
         Assert.That(weights[0], Is.NaN);
     }
@@ -107,7 +117,8 @@ public sealed class GateTests
         int[] expected = [.. Enumerable.Range(0, Experts).Select(e => ids.Count(id => id == e))];
         Assert.That(counts, Is.EqualTo(expected));
 
-        Gate.Forward(shape, new GateOptions { Flags = CallFlags.AccumulateCounts }, logits, ids, new float[ids.Length], counts: counts);
+        Gate.Forward(shape, new GateOptions { Flags = CallFlags.AccumulateCounts }, logits, ids, new float[ids.Length],
+            counts: counts);
         Assert.That(counts, Is.EqualTo(expected.Select(count => 2 * count)));
     }
 
@@ -138,7 +149,8 @@ public sealed class GateTests
         TestData.AssertClose(dLogits, expected, 1e-7, "dLogits");
 
         // Adding the same once more doubles it.
-        Gate.Backward(shape, options with { Flags = CallFlags.AccumulateOutput }, logits, ids, dWeights, dLogits, bias, dLse);
+        Gate.Backward(shape, options with { Flags = CallFlags.AccumulateOutput }, logits, ids, dWeights, dLogits, bias,
+            dLse);
         TestData.AssertClose(dLogits, Array.ConvertAll(expected, value => 2 * value), 1e-7, "2 dLogits");
     }
 
@@ -217,8 +229,10 @@ public sealed class GateTests
             var row = GateOracle.Row(exact.AsSpan(t * size.E, size.E), size.K, options, bias);
             if (options.Select == GateSelect.TopK)
                 Assert.That(ids.AsSpan(t * size.K, size.K).ToArray(), Is.EqualTo(row.Ids), $"ids of token {t}");
-            TestData.AssertClose(got.AsSpan(t * columns, columns).ToArray(), row.Weights, tolerance, $"weights of token {t}");
-            Assert.That(TestData.ToDouble<TAcc>(lse)[t], Is.EqualTo(row.Lse).Within(tolerance * 10), $"lse of token {t}");
+            TestData.AssertClose(got.AsSpan(t * columns, columns).ToArray(), row.Weights, tolerance,
+                $"weights of token {t}");
+            Assert.That(TestData.ToDouble<TAcc>(lse)[t], Is.EqualTo(row.Lse).Within(tolerance * 10),
+                $"lse of token {t}");
         }
     }
 }

@@ -12,12 +12,18 @@ public sealed unsafe class NativeLogTests
     public void ContextCreation_IsLoggedWithItsSource()
     {
         RecordingLogger logger = new();
-        using MoeContext context = new(new MoeContextOptions { ThreadCount = 1, Logger = logger, MinimumLogLevel = LogLevel.Debug });
+        using MoeContext context = new(new MoeContextOptions
+        {
+            ThreadCount = 1,
+            Logger = logger,
+            MinimumLogLevel = LogLevel.Debug
+        });
 
         Assert.Multiple(() =>
         {
             Assert.That(context.Logger, Is.SameAs(logger));
-            Assert.That(logger.Entries, Has.Some.Matches<Entry>(entry => entry!.Id == 4 && entry.Level == LogLevel.Debug && entry.Text.Contains("1 threads")));
+            Assert.That(logger.Entries, Has.Some.Matches<Entry>(entry =>
+                entry!.Id == 4 && entry.Level == LogLevel.Debug && entry.Text.Contains("1 threads")));
             // Event 100 and up come through the callback from the native side.
             Assert.That(logger.Entries, Has.Some.Matches<Entry>(entry => entry!.Id == 100 && entry.Text.Length > 0));
         });
@@ -27,7 +33,12 @@ public sealed unsafe class NativeLogTests
     public void NativeThreshold_KeepsLessSevereMessagesAway()
     {
         RecordingLogger logger = new();
-        using MoeContext context = new(new MoeContextOptions { ThreadCount = 1, Logger = logger, MinimumLogLevel = LogLevel.Error });
+        using MoeContext context = new(new MoeContextOptions
+        {
+            ThreadCount = 1,
+            Logger = logger,
+            MinimumLogLevel = LogLevel.Error
+        });
 
         Assert.That(logger.Entries, Has.None.Matches<Entry>(entry => entry!.Id == 100));
     }
@@ -50,8 +61,12 @@ public sealed unsafe class NativeLogTests
     [Test]
     public void Levels_RoundTrip() => Assert.Multiple(() =>
     {
-        foreach (LogLevel level in (LogLevel[])[LogLevel.Trace, LogLevel.Debug, LogLevel.Information, LogLevel.Warning, LogLevel.Error])
+        foreach (LogLevel level in (LogLevel[])[LogLevel.Trace, LogLevel.Debug, LogLevel.Information, LogLevel.Warning,
+            LogLevel.Error])
+        {
             Assert.That(LogLevels.FromNative((int)LogLevels.ToNative(level)), Is.EqualTo(level));
+        }
+
         Assert.That(LogLevels.ToNative(LogLevel.None), Is.EqualTo(MoEKernels.Native.LogLevel.Error));
     });
 
@@ -136,7 +151,8 @@ public sealed unsafe class NativeLogTests
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter) =>
             Entries.Enqueue(new Entry(eventId.Id, logLevel, formatter(state, exception)));
     }
 
@@ -149,7 +165,8 @@ public sealed unsafe class NativeLogTests
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter)
         {
             Calls++;
             throw new InvalidOperationException("a logger out of order");

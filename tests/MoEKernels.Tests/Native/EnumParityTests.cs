@@ -25,8 +25,10 @@ public sealed class EnumParityTests
     {
         IEnumerable<string> native = typeof(Native.Dtype).Assembly.GetTypes()
             .Where(type => type.IsEnum && type.Namespace == "MoEKernels.Native").Select(type => type.Name);
-        IEnumerable<string> covered = typeof(EnumParityTests).GetMethod(nameof(PublicEnum_HasTheNamesAndValuesOfTheHeader))!
-            .GetCustomAttributes(typeof(TestCaseAttribute), false).Select(test => ((Type)((TestCaseAttribute)test).Arguments[1]!).Name);
+        IEnumerable<string> covered = typeof(EnumParityTests).GetMethod(
+            nameof(PublicEnum_HasTheNamesAndValuesOfTheHeader))!
+            .GetCustomAttributes(typeof(TestCaseAttribute), false).Select(test =>
+                ((Type)((TestCaseAttribute)test).Arguments[1]!).Name);
 
         // Log levels have no public twin: Microsoft.Extensions.Logging has its own.
         Assert.That(covered.Append("LogLevel"), Is.EquivalentTo(native));
@@ -36,5 +38,6 @@ public sealed class EnumParityTests
     public void MaxExperts_IsTheHeaders() => Assert.That(Gate.MaxExperts, Is.EqualTo(Native.Constants.MaxExperts));
 
     private static IEnumerable<(string Name, long Value)> Items(Type type) => Enum.GetNames(type)
-        .Select(name => (name.ToUpperInvariant(), Convert.ToInt64(Enum.Parse(type, name), System.Globalization.CultureInfo.InvariantCulture)));
+        .Select(name => (name.ToUpperInvariant(), Convert.ToInt64(Enum.Parse(type, name),
+            System.Globalization.CultureInfo.InvariantCulture)));
 }

@@ -17,7 +17,8 @@ public sealed class HeaderHashTests
     [Test]
     public void Banner_NamesTheSameHash()
     {
-        string banner = string.Join('\n', File.ReadLines(RepositoryFiles.Find("bindings/Generated/NativeMethods.g.cs")).Take(6));
+        string banner = string.Join('\n',
+            File.ReadLines(RepositoryFiles.Find("bindings/Generated/NativeMethods.g.cs")).Take(6));
 
         Assert.That(banner, Does.Contain(NativeHeader.Sha256).And.Contain(NativeHeader.CppSharpVersion));
     }

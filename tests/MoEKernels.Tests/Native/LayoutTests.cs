@@ -20,15 +20,18 @@ public sealed unsafe class LayoutTests
             Assert.That(Query(type.Name, ""), Is.EqualTo((MoeStatus.Ok, 0UL, (ulong)type.Size)), name);
             foreach (NativeField field in type.Fields)
             {
-                Assert.That((field.ManagedOffset, field.ManagedSize), Is.EqualTo((field.Offset, field.Size)), field.Name);
-                Assert.That(Query(type.Name, field.Name), Is.EqualTo((MoeStatus.Ok, (ulong)field.Offset, (ulong)field.Size)), field.Name);
+                Assert.That((field.ManagedOffset, field.ManagedSize), Is.EqualTo((field.Offset, field.Size)),
+                    field.Name);
+                Assert.That(Query(type.Name, field.Name), Is.EqualTo(
+                    (MoeStatus.Ok, (ulong)field.Offset, (ulong)field.Size)), field.Name);
             }
         });
     }
 
     [Test]
     public void Table_HoldsEveryStructTheOpsTake() => Assert.That(StructNames, Is.SupersetOf(
-        new[] { "moek_gate_args", "moek_gate_bias_update_args", "moek_rank_lora_args", "moek_core_merge_args", "moek_dropout_args",
+        new[] { "moek_gate_args", "moek_gate_bias_update_args", "moek_rank_lora_args", "moek_core_merge_args",
+        "moek_dropout_args",
             "moek_context_options", "moek_context_info", "moek_device_info" }));
 
     [Test]
@@ -47,10 +50,13 @@ public sealed unsafe class LayoutTests
         Assert.Multiple(() =>
         {
             Assert.That(AbiHandshake.FindMismatch(type), Is.Null);
-            Assert.That(AbiHandshake.FindMismatch(type with { ManagedSize = type.Size + 8 }), Does.Contain("moek_gate_args"));
-            Assert.That(AbiHandshake.FindMismatch(type with { Fields = [field with { ManagedOffset = field.Offset + 8 }] }),
+            Assert.That(AbiHandshake.FindMismatch(type with { ManagedSize = type.Size + 8 }),
+                Does.Contain("moek_gate_args"));
+            Assert.That(AbiHandshake.FindMismatch(
+                type with { Fields = [field with { ManagedOffset = field.Offset + 8 }] }),
                 Does.Contain("moek_gate_args.logits_stride").And.Contain($"offset {field.Offset}"));
-            Assert.That(AbiHandshake.FindMismatch(type with { Fields = [field with { Name = "gone" }] }), Does.Contain("moek_gate_args.gone"));
+            Assert.That(AbiHandshake.FindMismatch(type with { Fields = [field with { Name = "gone" }] }),
+                Does.Contain("moek_gate_args.gone"));
         });
     }
 

@@ -37,7 +37,8 @@ public sealed class BFloat16Tests
     [Test]
     public void Comparisons_AreThoseOfSingle()
     {
-        BFloat16 one = (BFloat16)1f, two = (BFloat16)2f, zero = (BFloat16)0f, minusZero = (BFloat16)(-0f), nan = (BFloat16)float.NaN;
+        BFloat16 one = (BFloat16)1f, two = (BFloat16)2f, zero = (BFloat16)0f, minusZero = (BFloat16)(-0f),
+            nan = (BFloat16)float.NaN;
         BFloat16 otherNan = BFloat16.FromBits(0xFFC1);
         Assert.Multiple(() =>
         {

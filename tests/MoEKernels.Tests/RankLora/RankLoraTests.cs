@@ -15,17 +15,21 @@ public sealed class RankLoraTests
         new() { Scale = 2, Gate = RankGate.ActivationSigned, BiasMode = BiasMode.Selection },
         new() { Scale = 2, Gate = RankGate.ActivationAbsolute },
         new() { Scale = 2, Gate = RankGate.ActivationSoftmax, Eps = 1e-6, Temperature = 0.5 },
-        new() { Scale = 2, Gate = RankGate.ActivationSoftmax, Eps = 1e-6, Temperature = 0.5, Threshold = 0.2, Normalize = GateNormalize.SumToOne },
+        new() { Scale = 2, Gate = RankGate.ActivationSoftmax, Eps = 1e-6, Temperature = 0.5, Threshold = 0.2,
+        Normalize = GateNormalize.SumToOne },
     ];
 
-    private static readonly (int T, int DIn, int DOut, int R, int K)[] Shapes = [(1, 1, 1, 2, 1), (5, 7, 3, 6, 2), (70, 33, 65, 16, 5), (3, 130, 9, 8, 8), (0, 4, 4, 4, 2)];
+    private static readonly (int T, int DIn, int DOut, int R, int K)[] Shapes = [(1, 1, 1, 2, 1), (5, 7, 3, 6, 2),
+        (70, 33, 65, 16, 5), (3, 130, 9, 8, 8), (0, 4, 4, 4, 2)];
 
     [Test]
-    public void Forward_Float_MatchesTheOracle([ValueSource(nameof(Variants))] RankLoraOptions options, [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
+    public void Forward_Float_MatchesTheOracle([ValueSource(nameof(Variants))] RankLoraOptions options,
+        [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
         CheckForward<float, float, float>(options, shape, 1e-5);
 
     [Test]
-    public void Forward_Double_MatchesTheOracle([ValueSource(nameof(Variants))] RankLoraOptions options, [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
+    public void Forward_Double_MatchesTheOracle([ValueSource(nameof(Variants))] RankLoraOptions options,
+        [ValueSource(nameof(Shapes))] (int, int, int, int, int) shape) =>
         CheckForward<double, double, double>(options, shape, 1e-12);
 
     [Test]
@@ -43,7 +47,8 @@ public sealed class RankLoraTests
     [Test]
     public void Forward_MixedHalf_MatchesTheOracle() => CheckForward<Half, float, float>(Smora, (9, 17, 5, 6, 2), 1e-3);
 
-    // d_in = 2, r = 3, d_out = 2, k = 2, alpha = 4; numbers worked out by hand from the formulas of SMoRA (arXiv 2501.15103).
+    // d_in = 2, r = 3, d_out = 2, k = 2, alpha = 4; numbers worked out by hand from the formulas of SMoRA (arXiv
+    // 2501.15103).
     [Test]
     public void SmoraVector_GivesTheKnownOutputsAndGradients()
     {
@@ -65,19 +70,25 @@ public sealed class RankLoraTests
             Assert.That(y, Is.EqualTo(new[] { 15.7427611047, 4.6971044419 }).Within(1e-9));
         });
 
-        double[] dx = new double[2], dA = TestData.Poison<double>(6), dB = TestData.Poison<double>(6), dWr = TestData.Poison<double>(6);
-        RankLora.Backward(shape, Smora, [1, 1], x, a, b, ids, gates, u, wr, bias, gateLogits: logits, dx: dx, dA: dA, dB: dB, dWr: dWr);
+        double[] dx = new double[2], dA = TestData.Poison<double>(6), dB = TestData.Poison<double>(6),
+            dWr = TestData.Poison<double>(6);
+        RankLora.Backward(shape, Smora, [1, 1], x, a, b, ids, gates, u, wr, bias, gateLogits: logits, dx: dx, dA: dA,
+            dB: dB, dWr: dWr);
         Assert.Multiple(() =>
         {
             Assert.That(dx, Is.EqualTo(new[] { 0.9727082929, -10.6719561849 }).Within(1e-9));
-            Assert.That(dA, Is.EqualTo(new[] { 1.6514477791, -3.3028955581, 0, 0, 9.3942088837, -18.7884177675 }).Within(1e-9));
-            Assert.That(dB, Is.EqualTo(new[] { 1.6514477791, 0, 4.6971044419, 1.6514477791, 0, 4.6971044419 }).Within(1e-9));
-            Assert.That(dWr, Is.EqualTo(new[] { -3.3936974306, 6.7873948612, 0, 0, 1.8767551162, -3.7535102323 }).Within(1e-9));
+            Assert.That(dA, Is.EqualTo(new[] { 1.6514477791, -3.3028955581, 0, 0, 9.3942088837,
+                -18.7884177675 }).Within(1e-9));
+            Assert.That(dB, Is.EqualTo(new[] { 1.6514477791, 0, 4.6971044419, 1.6514477791, 0, 4.6971044419 }).Within(
+                1e-9));
+            Assert.That(dWr, Is.EqualTo(new[] { -3.3936974306, 6.7873948612, 0, 0, 1.8767551162,
+                -3.7535102323 }).Within(1e-9));
         });
     }
 
     [Test]
-    public void Backward_Double_MatchesFiniteDifferences([ValueSource(nameof(Variants))] RankLoraOptions options, [Values(false, true)] bool ownRouterInput)
+    public void Backward_Double_MatchesFiniteDifferences([ValueSource(nameof(Variants))] RankLoraOptions options,
+        [Values(false, true)] bool ownRouterInput)
     {
         if (ownRouterInput && options.Gate != RankGate.Router)
             Assert.Pass("only a router has an input of its own");
@@ -85,10 +96,13 @@ public sealed class RankLoraTests
         double[] dy = TestData.Uniform(77, given.Y.Length);
         given.Forward();
 
-        double[] dx = TestData.Poison<double>(given.X.Length), dA = TestData.Poison<double>(given.A.Length), dB = TestData.Poison<double>(given.B.Length);
-        double[] dWr = TestData.Poison<double>(given.Wr.Length), dRouterInput = TestData.Poison<double>(given.RouterInput.Length);
+        double[] dx = TestData.Poison<double>(given.X.Length), dA = TestData.Poison<double>(given.A.Length),
+            dB = TestData.Poison<double>(given.B.Length);
+        double[] dWr = TestData.Poison<double>(given.Wr.Length),
+            dRouterInput = TestData.Poison<double>(given.RouterInput.Length);
         double[] dGates = TestData.Poison<double>(given.Gates.Length);
-        RankLora.Backward(given.Shape, options, dy, given.X, given.A, given.B, given.Ids, given.Gates, given.U, given.Wr, given.Bias,
+        RankLora.Backward(given.Shape, options, dy, given.X, given.A, given.B, given.Ids, given.Gates, given.U,
+            given.Wr, given.Bias,
             given.RouterInput, given.GateLogits, dx, dA, dB, dWr, dRouterInput, dGates);
 
         double Loss()
@@ -127,11 +141,13 @@ public sealed class RankLoraTests
         given.Forward();
         float[] once = (float[])given.Y.Clone();
         RankLoraOptions adding = Smora with { Flags = CallFlags.AccumulateOutput | CallFlags.AccumulateGradients };
-        RankLora.Forward(given.Shape, adding, given.X, given.A, given.B, given.Y, given.Ids, given.Gates, given.Wr, given.Bias, u: given.U, gateLogits: given.GateLogits);
+        RankLora.Forward(given.Shape, adding, given.X, given.A, given.B, given.Y, given.Ids, given.Gates, given.Wr,
+            given.Bias, u: given.U, gateLogits: given.GateLogits);
         Assert.That(given.Y, Is.EqualTo(once.Select(value => 2 * value)).Within(1e-5f));
 
         float[] dA = new float[given.A.Length], dx = new float[given.X.Length];
-        void Backward(RankLoraOptions options) => RankLora.Backward(given.Shape, options, once, given.X, given.A, given.B, given.Ids, given.Gates, given.U,
+        void Backward(RankLoraOptions options) =>
+            RankLora.Backward(given.Shape, options, once, given.X, given.A, given.B, given.Ids, given.Gates, given.U,
             given.Wr, given.Bias, gateLogits: given.GateLogits, dA: dA, dx: dx);
         Backward(Smora);
         float[] dAOnce = (float[])dA.Clone(), dxOnce = (float[])dx.Clone();
@@ -147,9 +163,11 @@ public sealed class RankLoraTests
     public void NoTokens_LeavesGradientsZero()
     {
         Case<float, float, float> given = new(Smora, (0, 8, 4, 6, 2), false);
-        float[] dA = TestData.Poison<float>(given.A.Length), dB = TestData.Poison<float>(given.B.Length), dWr = TestData.Poison<float>(given.Wr.Length);
+        float[] dA = TestData.Poison<float>(given.A.Length), dB = TestData.Poison<float>(given.B.Length),
+            dWr = TestData.Poison<float>(given.Wr.Length);
 
-        RankLora.Backward(given.Shape, Smora, given.Y, given.X, given.A, given.B, given.Ids, given.Gates, given.U, given.Wr, given.Bias,
+        RankLora.Backward(given.Shape, Smora, given.Y, given.X, given.A, given.B, given.Ids, given.Gates, given.U,
+            given.Wr, given.Bias,
             gateLogits: given.GateLogits, dA: dA, dB: dB, dWr: dWr);
 
         Assert.Multiple(() =>
@@ -170,7 +188,8 @@ public sealed class RankLoraTests
             Case<float, float, float> given = new(Smora with { Scale = 1 }, (300, 40, 50, 16, 2), false);
             given.Forward(context);
             float[] dA = new float[given.A.Length], dx = new float[given.X.Length];
-            RankLora.Backward(given.Shape, given.Options, given.Y, given.X, given.A, given.B, given.Ids, given.Gates, given.U, given.Wr, given.Bias,
+            RankLora.Backward(given.Shape, given.Options, given.Y, given.X, given.A, given.B, given.Ids, given.Gates,
+                given.U, given.Wr, given.Bias,
                 gateLogits: given.GateLogits, dA: dA, dx: dx, context: context);
             first ??= (given.Y, dA, dx);
             Assert.That((given.Y, dA, dx), Is.EqualTo(first.Value), $"{threads} threads");
@@ -179,16 +198,20 @@ public sealed class RankLoraTests
 
     [Test]
     public void Smora_WrongK_IsNamed() =>
-        Assert.That(() => RankLoraOptions.Smora(1, 0), Throws.InstanceOf<ArgumentException>().With.Message.Contains("k"));
+        Assert.That(() => RankLoraOptions.Smora(1, 0), Throws.InstanceOf<ArgumentException>().With.Message.Contains(
+        "k"));
 
-    private static void CheckForward<TX, TWeight, TAcc>(RankLoraOptions options, (int T, int DIn, int DOut, int R, int K) size, double tolerance)
+    private static void CheckForward<TX, TWeight, TAcc>(RankLoraOptions options,
+        (int T, int DIn, int DOut, int R, int K) size, double tolerance)
         where TX : unmanaged
         where TWeight : unmanaged
         where TAcc : unmanaged
     {
         Case<TX, TWeight, TAcc> given = new(options, size, false);
-        RankLoraOracle oracle = RankLoraOracle.Forward(given.Shape, options, TestData.ToDouble<TX>(given.X), TestData.ToDouble<TWeight>(given.A),
-            given.DenseB(), TestData.ToDouble<TWeight>(given.Wr), TestData.ToDouble<TAcc>(given.Bias), [], given.Ids, TestData.ToDouble<TAcc>(given.Gates));
+        RankLoraOracle oracle = RankLoraOracle.Forward(given.Shape, options, TestData.ToDouble<TX>(given.X),
+            TestData.ToDouble<TWeight>(given.A),
+            given.DenseB(), TestData.ToDouble<TWeight>(given.Wr), TestData.ToDouble<TAcc>(given.Bias), [], given.Ids,
+            TestData.ToDouble<TAcc>(given.Gates));
 
         given.Forward();
 
@@ -198,7 +221,8 @@ public sealed class RankLoraTests
         TestData.AssertClose(TestData.ToDouble<TAcc>(given.Gates), oracle.Gates, accumulated, "gates");
         TestData.AssertClose(TestData.ToDouble<TAcc>(given.U), oracle.U, accumulated, "u");
         TestData.AssertClose(TestData.ToDouble<TX>(given.Y), oracle.Y, tolerance, "y");
-        Assert.That(given.Counts, Is.EqualTo(Enumerable.Range(0, size.R).Select(rank => oracle.Ids.Count(id => id == rank))), "counts");
+        Assert.That(given.Counts,
+            Is.EqualTo(Enumerable.Range(0, size.R).Select(rank => oracle.Ids.Count(id => id == rank))), "counts");
     }
 
     /// <summary>Random inputs and poisoned outputs of one call.</summary>
@@ -216,11 +240,13 @@ public sealed class RankLoraTests
             A = TestData.To<TWeight>(TestData.Uniform(2, (long)size.R * size.DIn));
             B = TestData.To<TWeight>(TestData.Uniform(3, (long)size.DOut * size.R));
             Wr = TestData.To<TWeight>(TestData.Uniform(4, routerRows * size.DIn));
-            Bias = options.BiasMode == BiasMode.None ? [] : TestData.To<TAcc>(Array.ConvertAll(TestData.Uniform(5, size.R), value => value * 0.1));
+            Bias = options.BiasMode == BiasMode.None ? []
+                : TestData.To<TAcc>(Array.ConvertAll(TestData.Uniform(5, size.R), value => value * 0.1));
             RouterInput = ownRouterInput ? TestData.To<TX>(TestData.Uniform(6, (long)size.T * size.DIn)) : [];
             Y = TestData.Poison<TX>((long)size.T * size.DOut);
             Ids = [.. Enumerable.Range(0, size.T * size.K).Select(i => (i / size.K + i % size.K) % size.R)];
-            Gates = options.Gate == RankGate.Caller ? TestData.To<TAcc>(TestData.Uniform(7, (long)size.T * size.K)) : TestData.Poison<TAcc>((long)size.T * size.K);
+            Gates = options.Gate == RankGate.Caller ? TestData.To<TAcc>(TestData.Uniform(7, (long)size.T * size.K))
+                : TestData.Poison<TAcc>((long)size.T * size.K);
             U = TestData.Poison<TAcc>((long)size.T * size.K);
             GateLogits = TestData.Poison<TAcc>(options.Gate switch
             {
@@ -259,7 +285,9 @@ public sealed class RankLoraTests
 
         internal int[] Counts { get; }
 
-        internal void Forward(MoeContext? context = null) => RankLora.Forward(Shape, Options, X, A, B, Y, Ids, Gates, Wr, Bias, RouterInput, U, GateLogits, Counts, context);
+        internal void Forward(MoeContext? context = null) =>
+            RankLora.Forward(Shape, Options, X, A, B, Y, Ids, Gates, Wr, Bias, RouterInput, U, GateLogits, Counts,
+            context);
 
         /// <summary>B as [DOut, R], whatever its layout.</summary>
         internal double[] DenseB()

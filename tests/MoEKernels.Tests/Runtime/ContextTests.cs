@@ -18,7 +18,11 @@ public sealed class ContextTests
     [Test]
     public void Create_TakesItsOptions()
     {
-        using MoeContext context = new(new MoeContextOptions { ThreadCount = 2, InstructionSet = InstructionSet.Scalar });
+        using MoeContext context = new(new MoeContextOptions
+        {
+            ThreadCount = 2,
+            InstructionSet = InstructionSet.Scalar
+        });
 
         Assert.Multiple(() =>
         {
@@ -42,9 +46,11 @@ public sealed class ContextTests
     {
         Assert.That(() => new MoeContext(new MoeContextOptions { Device = (DeviceType)7 }), Wrong("Device", "7"));
         Assert.That(() => new MoeContext(new MoeContextOptions { DeviceIndex = -1 }), Wrong("DeviceIndex", "-1"));
-        Assert.That(() => new MoeContext(new MoeContextOptions { DeviceIndex = 1 }), Throws.ArgumentException.With.Message.Contains("device_index"));
+        Assert.That(() => new MoeContext(new MoeContextOptions { DeviceIndex = 1 }),
+            Throws.ArgumentException.With.Message.Contains("device_index"));
         Assert.That(() => new MoeContext(new MoeContextOptions { ThreadCount = -2 }), Wrong("ThreadCount", "-2"));
-        Assert.That(() => new MoeContext(new MoeContextOptions { InstructionSet = (InstructionSet)99 }), Wrong("InstructionSet", "99"));
+        Assert.That(() => new MoeContext(new MoeContextOptions { InstructionSet = (InstructionSet)99 }),
+            Wrong("InstructionSet", "99"));
 
         static NUnit.Framework.Constraints.IResolveConstraint Wrong(string member, string got) =>
             Throws.InstanceOf<ArgumentException>().With.Message.Contains(member).And.Message.Contains($"got {got}");
@@ -78,11 +84,16 @@ public sealed class ContextTests
 
         Assert.Multiple(() =>
         {
-            Assert.That(() => Gate.Forward(shape, default, new float[1], new int[1], new float[1], context: context), Throws.InstanceOf<ObjectDisposedException>());
-            Assert.That(() => Gate.ForwardWorkspace(context, new GateArgs { Shape = shape }), Throws.InstanceOf<ObjectDisposedException>());
-            Assert.That(() => RankLora.ForwardWorkspace(context, default), Throws.InstanceOf<ObjectDisposedException>());
-            Assert.That(() => CoreMerge.ForwardWorkspace(context, default), Throws.InstanceOf<ObjectDisposedException>());
-            Assert.That(() => Dropout.Mask(new float[1], 1, 1, 0.5, 1, context: context), Throws.InstanceOf<ObjectDisposedException>());
+            Assert.That(() => Gate.Forward(shape, default, new float[1], new int[1], new float[1], context: context),
+                Throws.InstanceOf<ObjectDisposedException>());
+            Assert.That(() => Gate.ForwardWorkspace(context, new GateArgs { Shape = shape }),
+                Throws.InstanceOf<ObjectDisposedException>());
+            Assert.That(() => RankLora.ForwardWorkspace(context, default),
+                Throws.InstanceOf<ObjectDisposedException>());
+            Assert.That(() => CoreMerge.ForwardWorkspace(context, default),
+                Throws.InstanceOf<ObjectDisposedException>());
+            Assert.That(() => Dropout.Mask(new float[1], 1, 1, 0.5, 1, context: context),
+                Throws.InstanceOf<ObjectDisposedException>());
             // What it was can still be read.
             Assert.That(context.ThreadCount, Is.EqualTo(1));
         });
@@ -130,7 +141,9 @@ public sealed class ContextTests
                     if (!ids.AsSpan().SequenceEqual(expectedIds) || !weights.AsSpan().SequenceEqual(expected))
                         throw new InvalidOperationException($"round {round} of thread {index} differs");
                     // Failures are per thread as well: the text must be this thread's.
-                    string message = Assert.Catch(() => Gate.Forward(context, new GateArgs { Shape = shape with { K = Experts + 1 + index } }, 0, 0, 0))!.Message;
+                    string message = Assert.Catch(() =>
+                        Gate.Forward(context, new GateArgs { Shape = shape with { K = Experts + 1 + index } }, 0, 0,
+                        0))!.Message;
                     if (!message.Contains($"got {Experts + 1 + index}", StringComparison.Ordinal))
                         throw new InvalidOperationException($"thread {index} got another thread's error: {message}");
                 }
@@ -162,7 +175,10 @@ public sealed class ContextTests
                 {
                     started.Set();
                     for (int i = 0; i < 100; i++)
-                        Gate.Forward(new GateShape(256, 64, 4), default, logits, new int[1024], new float[1024], context: context);
+                    {
+                        Gate.Forward(new GateShape(256, 64, 4), default, logits, new int[1024], new float[1024],
+                            context: context);
+                    }
                 }
                 catch (ObjectDisposedException)
                 {

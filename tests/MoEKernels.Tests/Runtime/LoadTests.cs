@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace MoEKernels.Tests;
 
-/// <summary>Finding the native library, each case in a process of its own whose folder holds what the case wants.</summary>
+/// <summary>
+/// Finding the native library, each case in a process of its own whose folder holds what the case wants.
+/// </summary>
 public sealed class LoadTests
 {
     private string _folder = "";
@@ -15,8 +17,12 @@ public sealed class LoadTests
         _library = MoeRuntime.LoadedLibraryPath;
         _folder = Directory.CreateTempSubdirectory("moekernels-load-").FullName;
         string source = TestContext.CurrentContext.TestDirectory;
-        foreach (string file in (string[])["MoEKernels.Tests.dll", "MoEKernels.Tests.runtimeconfig.json", "MoEKernels.dll"])
+        foreach (string file in (string[])["MoEKernels.Tests.dll", "MoEKernels.Tests.runtimeconfig.json",
+            "MoEKernels.dll"])
+        {
             File.Copy(Path.Combine(source, file), Path.Combine(_folder, file));
+        }
+
         foreach (string file in Directory.EnumerateFiles(source, "Microsoft.Extensions.*.dll"))
             File.Copy(file, Path.Combine(_folder, Path.GetFileName(file)));
     }
@@ -45,7 +51,8 @@ public sealed class LoadTests
     [Test]
     public void LibraryUnderRuntimes_IsFound()
     {
-        string target = Directory.CreateDirectory(Path.Combine(_folder, "runtimes", RuntimeInformation.RuntimeIdentifier, "native")).FullName;
+        string target = Directory.CreateDirectory(Path.Combine(_folder, "runtimes",
+            RuntimeInformation.RuntimeIdentifier, "native")).FullName;
         File.Copy(_library, Path.Combine(target, Path.GetFileName(_library)));
 
         (int exit, string output) = Run();
@@ -84,7 +91,8 @@ public sealed class LoadTests
         (int exit, string output) = Run(missing);
 
         Assert.That(exit, Is.EqualTo(ChildProgram.LoadFailed));
-        Assert.That(output, Does.Contain($"{MoeRuntime.LibraryPathVariable} is '{missing}'").And.Contain("no such file"));
+        Assert.That(output, Does.Contain($"{MoeRuntime.LibraryPathVariable} is '{missing}'").And.Contain(
+            "no such file"));
     }
 
     [Test]
@@ -171,14 +179,17 @@ public sealed class LoadTests
 
         Assert.Multiple(() =>
         {
-            Assert.That(() => MoeRuntime.LibraryPath = "elsewhere", Throws.InvalidOperationException.With.Message.Contains("LibraryPath"));
-            Assert.That(() => MoeRuntime.LibraryResolver = () => 0, Throws.InvalidOperationException.With.Message.Contains("LibraryResolver"));
+            Assert.That(() => MoeRuntime.LibraryPath = "elsewhere",
+                Throws.InvalidOperationException.With.Message.Contains("LibraryPath"));
+            Assert.That(() => MoeRuntime.LibraryResolver = () =>
+                0, Throws.InvalidOperationException.With.Message.Contains("LibraryResolver"));
         });
     }
 
     private (int Exit, string Output) Run(string? variable = null, params string[] arguments)
     {
-        ProcessStartInfo start = new(Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet")
+        ProcessStartInfo start = new(Environment.ProcessPath is { } host
+            && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet")
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

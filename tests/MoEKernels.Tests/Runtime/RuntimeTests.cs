@@ -64,7 +64,8 @@ public sealed class RuntimeTests
     [Test]
     public void Cuda_WithoutItsLibrary_SaysWhichFileIsMissing()
     {
-        string missing = Path.Combine(TestContext.CurrentContext.WorkDirectory, "no-such-folder", "libmoekernels_cuda.so");
+        string missing = Path.Combine(TestContext.CurrentContext.WorkDirectory, "no-such-folder",
+            "libmoekernels_cuda.so");
 
         Assert.That(() => new MoeContext(new MoeContextOptions { Device = DeviceType.Cuda, CudaLibraryPath = missing }),
             Throws.TypeOf<MoeBackendUnavailableException>().With.Message.Contains(missing)
@@ -73,11 +74,13 @@ public sealed class RuntimeTests
 
     [Test]
     public void GetDevices_UnknownKind_IsRefused() =>
-        Assert.That(() => MoeRuntime.GetDevices((DeviceType)5), Throws.InstanceOf<ArgumentException>().With.Message.Contains("5"));
+        Assert.That(() => MoeRuntime.GetDevices((DeviceType)5),
+        Throws.InstanceOf<ArgumentException>().With.Message.Contains("5"));
 
     [Test]
     public void Describe_NamesLibraryDevicesAndTrace() => Assert.That(MoeRuntime.Describe(),
-        Does.Contain(MoeRuntime.LoadedLibraryPath).And.Contain("device: Cpu 0").And.Contain("backend: ").And.Contain("load trace:"));
+        Does.Contain(MoeRuntime.LoadedLibraryPath).And.Contain("device: Cpu 0").And.Contain("backend: ").And.Contain(
+        "load trace:"));
 
     [Test]
     public void Logger_Null_IsRefused() => Assert.That(() => MoeRuntime.Logger = null!, Throws.ArgumentNullException);

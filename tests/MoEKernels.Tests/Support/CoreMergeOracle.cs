@@ -1,6 +1,8 @@
 namespace MoEKernels.Tests;
 
-/// <summary>Core-space merging in double precision; it forms the merged core, which the op must not. B is [DOut, R].</summary>
+/// <summary>
+/// Core-space merging in double precision; it forms the merged core, which the op must not. B is [DOut, R].
+/// </summary>
 internal sealed class CoreMergeOracle
 {
     private CoreMergeOracle(CoreMergeShape shape)
@@ -19,7 +21,8 @@ internal sealed class CoreMergeOracle
 
     internal double[] V { get; }
 
-    internal static CoreMergeOracle Forward(CoreMergeShape shape, CoreMergeOptions options, double[] x, double[] a, double[] b, double[] c,
+    internal static CoreMergeOracle Forward(CoreMergeShape shape, CoreMergeOptions options, double[] x, double[] a,
+        double[] b, double[] c,
         double[] wg, double[] routerInput, double[] callerP)
     {
         CoreMergeOracle result = new(shape);
@@ -27,9 +30,16 @@ internal sealed class CoreMergeOracle
         double[] mask = Ones(shape.T * din);
         double[] coreMask = Ones(shape.T * r);
         if (options.DropoutP > 0)
-            Dropout.Mask(mask, shape.T, din, options.DropoutP, options.DropoutSeed, options.DropoutOffset, DropoutStream.Input);
+        {
+            Dropout.Mask(mask, shape.T, din, options.DropoutP, options.DropoutSeed, options.DropoutOffset,
+                DropoutStream.Input);
+        }
+
         if (options.DropoutCoreP > 0)
-            Dropout.Mask(coreMask, shape.T, r, options.DropoutCoreP, options.DropoutSeed, options.DropoutOffset, DropoutStream.Core);
+        {
+            Dropout.Mask(coreMask, shape.T, r, options.DropoutCoreP, options.DropoutSeed, options.DropoutOffset,
+                DropoutStream.Core);
+        }
 
         for (int t = 0; t < shape.T; t++)
         {
@@ -39,7 +49,8 @@ internal sealed class CoreMergeOracle
             {
                 CoreRouter.Caller => callerP[(t * experts)..((t + 1) * experts)],
                 CoreRouter.Core => Softmax(RankLoraOracle.MatVec(wg, experts, u), options.Temperature),
-                _ => Softmax(RankLoraOracle.MatVec(wg, experts, routerInput.Length == 0 ? token : routerInput[(t * din)..((t + 1) * din)]), options.Temperature),
+                _ => Softmax(RankLoraOracle.MatVec(wg, experts, routerInput.Length == 0 ? token
+                : routerInput[(t * din)..((t + 1) * din)]), options.Temperature),
             };
 
             double[] merged = new double[r * r];
@@ -48,8 +59,10 @@ internal sealed class CoreMergeOracle
                 for (int i = 0; i < merged.Length; i++)
                     merged[i] += p[e] * c[e * r * r + i];
             }
-            double[] v = [.. Enumerable.Range(0, r).Select(j => Enumerable.Range(0, r).Sum(i => u[i] * merged[i * r + j]))];
-            double[] y = RankLoraOracle.MatVec(b, (int)shape.DOut, [.. v.Select((value, j) => value * coreMask[t * r + j])]);
+            double[] v = [.. Enumerable.Range(0, r).Select(j =>
+                Enumerable.Range(0, r).Sum(i => u[i] * merged[i * r + j]))];
+            double[] y = RankLoraOracle.MatVec(b, (int)shape.DOut,
+                [.. v.Select((value, j) => value * coreMask[t * r + j])]);
 
             u.CopyTo(result.U, t * r);
             p.CopyTo(result.P, t * experts);

@@ -3,7 +3,8 @@ namespace MoEKernels.Tests;
 /// <summary>The gate in double precision, one row at a time, written from the formulas of the header.</summary>
 internal static class GateOracle
 {
-    internal static (int[] Ids, double[] Weights, double Lse) Row(ReadOnlySpan<double> logits, int k, GateOptions options, ReadOnlySpan<double> bias)
+    internal static (int[] Ids, double[] Weights, double Lse) Row(ReadOnlySpan<double> logits, int k,
+        GateOptions options, ReadOnlySpan<double> bias)
     {
         int experts = logits.Length;
         double temperature = options.Temperature == 0 ? 1 : options.Temperature;
@@ -34,7 +35,8 @@ internal static class GateOracle
             : [.. Enumerable.Range(0, experts).OrderByDescending(e => selection[e]).ThenBy(e => e).Take(k)];
         double[] kept = Array.ConvertAll(ids, e => options.BiasMode == BiasMode.Weight ? selection[e] : scores[e]);
         double divisor = options.Normalize == GateNormalize.None ? 1 : kept.Sum() + options.Eps;
-        double factor = (options.WeightScale == 0 ? 1 : options.WeightScale) * (options.Normalize == GateNormalize.SumToK ? ids.Length : 1);
+        double factor = (options.WeightScale == 0 ? 1 : options.WeightScale) * (
+            options.Normalize == GateNormalize.SumToK ? ids.Length : 1);
         double[] weights = Array.ConvertAll(kept, value => isDead || divisor == 0 ? 0 : factor * value / divisor);
         return (ids, weights, lse);
     }

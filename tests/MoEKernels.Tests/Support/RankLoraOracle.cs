@@ -1,6 +1,8 @@
 namespace MoEKernels.Tests;
 
-/// <summary>Rank-wise LoRA in double precision, one token at a time, written from the formulas of the header. B is [DOut, R].</summary>
+/// <summary>
+/// Rank-wise LoRA in double precision, one token at a time, written from the formulas of the header. B is [DOut, R].
+/// </summary>
 internal sealed class RankLoraOracle
 {
     private RankLoraOracle(RankLoraShape shape)
@@ -19,7 +21,8 @@ internal sealed class RankLoraOracle
 
     internal double[] U { get; }
 
-    internal static RankLoraOracle Forward(RankLoraShape shape, RankLoraOptions options, double[] x, double[] a, double[] b,
+    internal static RankLoraOracle Forward(RankLoraShape shape, RankLoraOptions options, double[] x, double[] a,
+        double[] b,
         double[] wr, double[] bias, double[] routerInput, int[] callerIds, double[] callerGates)
     {
         RankLoraOracle result = new(shape);
@@ -49,9 +52,11 @@ internal sealed class RankLoraOracle
     }
 
     internal static double[] MatVec(double[] matrix, int rows, double[] vector) =>
-        [.. Enumerable.Range(0, rows).Select(row => FiniteDifference.Dot(matrix[(row * vector.Length)..((row + 1) * vector.Length)], vector))];
+        [.. Enumerable.Range(0, rows).Select(row =>
+        FiniteDifference.Dot(matrix[(row * vector.Length)..((row + 1) * vector.Length)], vector))];
 
-    private static (int[] Ids, double[] Gates) Select(RankLoraShape shape, RankLoraOptions options, double[] activations, double[] wr,
+    private static (int[] Ids, double[] Gates) Select(RankLoraShape shape, RankLoraOptions options,
+        double[] activations, double[] wr,
         double[] bias, double[] routerInput, Func<(int[], double[])> caller)
     {
         int r = (int)shape.R, k = (int)shape.K;
@@ -78,14 +83,16 @@ internal sealed class RankLoraOracle
                 double temperature = options.Temperature == 0 ? 1 : options.Temperature;
                 double[] exponentials = [.. activations.Select(value => Math.Exp(value / norm / temperature))];
                 double[] weights = [.. exponentials.Select(value => value / exponentials.Sum())];
-                int[] best = [.. Enumerable.Range(0, r).OrderByDescending(rank => weights[rank]).ThenBy(rank => rank).Take(k)];
+                int[] best = [.. Enumerable.Range(0, r).OrderByDescending(rank => weights[rank]).ThenBy(rank =>
+                    rank).Take(k)];
                 double[] kept = Array.ConvertAll(best, rank => weights[rank] >= options.Threshold ? weights[rank] : 0);
                 double divisor = options.Normalize == GateNormalize.None ? 1 : kept.Sum();
                 double factor = options.Normalize == GateNormalize.SumToK ? k : 1;
                 return (best, Array.ConvertAll(kept, value => divisor == 0 ? 0 : factor * value / divisor));
             default:
                 int[] ids = [.. Enumerable.Range(0, r)
-                    .OrderByDescending(rank => options.Gate == RankGate.ActivationSigned ? Biased(rank) : Math.Abs(Biased(rank)))
+                    .OrderByDescending(rank => options.Gate == RankGate.ActivationSigned ? Biased(rank)
+                        : Math.Abs(Biased(rank)))
                     .ThenBy(rank => rank).Take(k)];
                 return (ids, [.. Enumerable.Repeat(1d, k)]);
         }

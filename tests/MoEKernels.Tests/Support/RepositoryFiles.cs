@@ -5,7 +5,8 @@ internal static class RepositoryFiles
 {
     internal static string Find(string relativePath)
     {
-        for (DirectoryInfo? folder = new(TestContext.CurrentContext.TestDirectory); folder is not null; folder = folder.Parent)
+        for (DirectoryInfo? folder = new(
+            TestContext.CurrentContext.TestDirectory); folder is not null; folder = folder.Parent)
         {
             if (File.Exists(Path.Combine(folder.FullName, "MoEKernels.sln")))
                 return Path.Combine(folder.FullName, relativePath);

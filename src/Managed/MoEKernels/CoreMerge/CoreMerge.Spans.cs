@@ -7,7 +7,9 @@ public static unsafe partial class CoreMerge
 {
     /// <summary>Runs core-space merging on host memory. All rows are dense.</summary>
     /// <typeparam name="TX">Type of x and y: float, double, <see cref="Half"/> or <see cref="BFloat16"/>.</typeparam>
-    /// <typeparam name="TWeight">Type of A, B, C and W_g: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/> activations.</typeparam>
+    /// <typeparam name="TWeight">
+    /// Type of A, B, C and W_g: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/> activations.
+    /// </typeparam>
     /// <typeparam name="TAcc">Accumulator type: double with double activations, else float.</typeparam>
     /// <param name="shape">Dimensions.</param>
     /// <param name="options">The maths.</param>
@@ -20,20 +22,25 @@ public static unsafe partial class CoreMerge
     /// <param name="p">[out; in with <see cref="CoreRouter.Caller"/>] [T, E]: mixing weights.</param>
     /// <param name="v">[out] [T, R]: merged core times u, before its dropout.</param>
     /// <param name="wg">
-    /// [in] [E, R] (<see cref="CoreRouter.Core"/>) or [E, DIn] (<see cref="CoreRouter.Input"/>); empty with <see cref="CoreRouter.Caller"/>.
+    /// [in] [E, R] (<see cref="CoreRouter.Core"/>) or [E, DIn] (<see cref="CoreRouter.Input"/>); empty with
+    /// <see cref="CoreRouter.Caller"/>.
     /// </param>
-    /// <param name="routerInput">[in, optional] [T, DIn]: what the router reads instead of x; <see cref="CoreRouter.Input"/> only.</param>
+    /// <param name="routerInput">
+    /// [in, optional] [T, DIn]: what the router reads instead of x; <see cref="CoreRouter.Input"/> only.
+    /// </param>
     /// <param name="context">A CPU context; null: <see cref="MoeContext.Default"/>.</param>
     /// <remarks>
     /// u, p and v are what backward needs; each may be empty when no gradient is wanted, p only if it is not an input.
     /// </remarks>
-    /// <exception cref="ArgumentException">An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.</exception>
+    /// <exception cref="ArgumentException">
+    /// An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.
+    /// </exception>
     /// <exception cref="MoeNumericException">A strict call met a NaN score; nothing was written.</exception>
     /// <exception cref="MoeException">The native library failed or cannot be loaded.</exception>
     public static void Forward<TX, TWeight, TAcc>(
-        in CoreMergeShape shape, in CoreMergeOptions options, ReadOnlySpan<TX> x, ReadOnlySpan<TWeight> a, ReadOnlySpan<TWeight> b,
-        ReadOnlySpan<TWeight> c, Span<TX> y, Span<TAcc> u, Span<TAcc> p, Span<TAcc> v, ReadOnlySpan<TWeight> wg = default,
-        ReadOnlySpan<TX> routerInput = default, MoeContext? context = null)
+        in CoreMergeShape shape, in CoreMergeOptions options, ReadOnlySpan<TX> x, ReadOnlySpan<TWeight> a,
+        ReadOnlySpan<TWeight> b, ReadOnlySpan<TWeight> c, Span<TX> y, Span<TAcc> u, Span<TAcc> p, Span<TAcc> v,
+        ReadOnlySpan<TWeight> wg = default, ReadOnlySpan<TX> routerInput = default, MoeContext? context = null)
         where TX : unmanaged
         where TWeight : unmanaged
         where TAcc : unmanaged
@@ -71,13 +78,17 @@ public static unsafe partial class CoreMerge
             ulong bytes = 0;
             NativeError.ThrowIfFailed(NativeMethods.CoreMergeForwardWorkspace(lease.Pointer, &native, &bytes));
             using HostWorkspace workspace = new(bytes);
-            NativeError.ThrowIfFailed(NativeMethods.CoreMergeForward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
+            NativeError.ThrowIfFailed(
+                NativeMethods.CoreMergeForward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
         }
     }
 
     /// <summary>Runs the gradient of core-space merging on host memory. All rows are dense.</summary>
     /// <typeparam name="TX">Type of x and y: float, double, <see cref="Half"/> or <see cref="BFloat16"/>.</typeparam>
-    /// <typeparam name="TWeight">Type of A, B, C, W_g and their gradients: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/> activations.</typeparam>
+    /// <typeparam name="TWeight">
+    /// Type of A, B, C, W_g and their gradients: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/>
+    /// activations.
+    /// </typeparam>
     /// <typeparam name="TAcc">Accumulator type: double with double activations, else float.</typeparam>
     /// <param name="shape">Dimensions, as in forward.</param>
     /// <param name="options">The maths, as in forward.</param>
@@ -90,25 +101,31 @@ public static unsafe partial class CoreMerge
     /// <param name="p">[in] [T, E] of forward.</param>
     /// <param name="v">[in] [T, R] of forward.</param>
     /// <param name="wg">
-    /// [in] [E, R] (<see cref="CoreRouter.Core"/>) or [E, DIn] (<see cref="CoreRouter.Input"/>); empty with <see cref="CoreRouter.Caller"/>.
+    /// [in] [E, R] (<see cref="CoreRouter.Core"/>) or [E, DIn] (<see cref="CoreRouter.Input"/>); empty with
+    /// <see cref="CoreRouter.Caller"/>.
     /// </param>
     /// <param name="routerInput">[in, optional] [T, DIn] as in forward.</param>
     /// <param name="dx">[out, optional] [T, DIn]; added to with <see cref="CallFlags.AccumulateOutput"/>.</param>
-    /// <param name="dA">[out, optional] [R, DIn]; added to with <see cref="CallFlags.AccumulateGradients"/>, as are dB, dC and dWg.</param>
+    /// <param name="dA">
+    /// [out, optional] [R, DIn]; added to with <see cref="CallFlags.AccumulateGradients"/>, as are dB, dC and dWg.
+    /// </param>
     /// <param name="dB">[out, optional] shape of b.</param>
     /// <param name="dC">[out, optional] [E, R, R].</param>
     /// <param name="dWg">[out, optional] shape of wg.</param>
     /// <param name="dRouterInput">[out, optional] [T, DIn]; needs routerInput.</param>
     /// <param name="dp">[out, optional] [T, E]: gradient to p.</param>
     /// <param name="context">A CPU context; null: <see cref="MoeContext.Default"/>.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.</exception>
+    /// <exception cref="ArgumentException">
+    /// An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.
+    /// </exception>
     /// <exception cref="MoeException">The native library failed or cannot be loaded.</exception>
     public static void Backward<TX, TWeight, TAcc>(
-        in CoreMergeShape shape, in CoreMergeOptions options, ReadOnlySpan<TX> dy, ReadOnlySpan<TX> x, ReadOnlySpan<TWeight> a,
-        ReadOnlySpan<TWeight> b, ReadOnlySpan<TWeight> c, ReadOnlySpan<TAcc> u, ReadOnlySpan<TAcc> p, ReadOnlySpan<TAcc> v,
-        ReadOnlySpan<TWeight> wg = default, ReadOnlySpan<TX> routerInput = default, Span<TX> dx = default, Span<TWeight> dA = default,
-        Span<TWeight> dB = default, Span<TWeight> dC = default, Span<TWeight> dWg = default, Span<TX> dRouterInput = default,
-        Span<TAcc> dp = default, MoeContext? context = null)
+        in CoreMergeShape shape, in CoreMergeOptions options, ReadOnlySpan<TX> dy, ReadOnlySpan<TX> x,
+        ReadOnlySpan<TWeight> a, ReadOnlySpan<TWeight> b, ReadOnlySpan<TWeight> c, ReadOnlySpan<TAcc> u,
+        ReadOnlySpan<TAcc> p, ReadOnlySpan<TAcc> v, ReadOnlySpan<TWeight> wg = default,
+        ReadOnlySpan<TX> routerInput = default, Span<TX> dx = default, Span<TWeight> dA = default,
+        Span<TWeight> dB = default, Span<TWeight> dC = default, Span<TWeight> dWg = default,
+        Span<TX> dRouterInput = default, Span<TAcc> dp = default, MoeContext? context = null)
         where TX : unmanaged
         where TWeight : unmanaged
         where TAcc : unmanaged
@@ -136,7 +153,8 @@ public static unsafe partial class CoreMerge
         Require.LengthOrEmpty(dp.Length, p.Length, "[T, E]", nameof(dp));
         context = Require.Host(context);
 
-        fixed (TX* dyPointer = dy, xPointer = x, routerInputPointer = routerInput, dxPointer = dx, dRouterInputPointer = dRouterInput)
+        fixed (TX* dyPointer = dy, xPointer = x, routerInputPointer = routerInput, dxPointer = dx,
+            dRouterInputPointer = dRouterInput)
         fixed (TWeight* aPointer = a, bPointer = b, cPointer = c, wgPointer = wg)
         fixed (TWeight* dAPointer = dA, dBPointer = dB, dCPointer = dC, dWgPointer = dWg)
         fixed (TAcc* uPointer = u, pPointer = p, vPointer = v, dpPointer = dp)
@@ -164,7 +182,8 @@ public static unsafe partial class CoreMerge
             ulong bytes = 0;
             NativeError.ThrowIfFailed(NativeMethods.CoreMergeBackwardWorkspace(lease.Pointer, &native, &bytes));
             using HostWorkspace workspace = new(bytes);
-            NativeError.ThrowIfFailed(NativeMethods.CoreMergeBackward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
+            NativeError.ThrowIfFailed(
+                NativeMethods.CoreMergeBackward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
         }
     }
 
@@ -173,12 +192,14 @@ public static unsafe partial class CoreMerge
     {
         Require.Length(x, Require.Elements(shape.T, shape.DIn), "[T, DIn]", nameof(x));
         Require.Length(a, Require.Elements(shape.R, shape.DIn), "[R, DIn]", nameof(a));
-        Require.Length(b, Require.Elements(shape.DOut, shape.R), options.BLayout == BLayout.OutByRank ? "[DOut, R]" : "[R, DOut]", nameof(b));
+        string bShape = options.BLayout == BLayout.OutByRank ? "[DOut, R]" : "[R, DOut]";
+        Require.Length(b, Require.Elements(shape.DOut, shape.R), bShape, nameof(b));
         Require.Length(c, Require.Elements(shape.E, Require.Elements(shape.R, shape.R)), "[E, R, R]", nameof(c));
+        string wgShape = options.Router == CoreRouter.Core ? "[E, R]" : "[E, DIn]";
         if (options.Router == CoreRouter.Caller)
             Require.Empty(wg, "with CoreRouter.Caller", nameof(wg));
         else
-            Require.Length(wg, CoreMergeChecks.RouterElements(shape, options), options.Router == CoreRouter.Core ? "[E, R]" : "[E, DIn]", nameof(wg));
+            Require.Length(wg, CoreMergeChecks.RouterElements(shape, options), wgShape, nameof(wg));
         if (options.Router == CoreRouter.Input)
             Require.LengthOrEmpty(routerInput, Require.Elements(shape.T, shape.DIn), "[T, DIn]", nameof(routerInput));
         else

@@ -4,7 +4,8 @@ using MoEKernels.Native;
 namespace MoEKernels;
 
 /// <summary>
-/// Core-space merging: a soft mixture of R x R cores between a shared pair of LoRA factors. Per token, with x~ = dropout(x):
+/// Core-space merging: a soft mixture of R x R cores between a shared pair of LoRA factors. Per token, with x~ =
+/// dropout(x):
 /// <code>
 /// u = A x~
 /// p = softmax(W_g u / temperature) or softmax(W_g x / temperature) or given
@@ -14,12 +15,15 @@ namespace MoEKernels;
 /// The merged core is never formed. Backward gives the gradients to x, A, B, C, W_g and p.
 /// </summary>
 /// <remarks>
-/// Source: CoMoL (arXiv 2603.00573), with scale = alpha / R. The forms on spans run on the CPU with dense rows; those on
-/// <see cref="CoreMergeArgs"/> take addresses of the context's device.
+/// Source: CoMoL (arXiv 2603.00573), with scale = alpha / R. The forms on spans run on the CPU with dense rows; those
+/// on <see cref="CoreMergeArgs"/> take addresses of the context's device.
 /// </remarks>
 public static unsafe partial class CoreMerge
 {
-    /// <summary>Bytes of workspace that <see cref="Forward(MoeContext, in CoreMergeArgs, nint, long, nint)"/> needs. Addresses are not read.</summary>
+    /// <summary>
+    /// Bytes of workspace that <see cref="Forward(MoeContext, in CoreMergeArgs, nint, long, nint)"/> needs. Addresses
+    /// are not read.
+    /// </summary>
     /// <param name="context">The context of the call to come.</param>
     /// <param name="args">The call to come.</param>
     /// <returns>Bytes on the context's device; 0 when none are needed.</returns>
@@ -41,20 +45,26 @@ public static unsafe partial class CoreMerge
     /// <param name="workspace">Scratch memory on that device; 0 when none is needed.</param>
     /// <param name="workspaceBytes">Its size, at least what <see cref="ForwardWorkspace"/> says.</param>
     /// <param name="stream">0 on the CPU; on CUDA a <c>cudaStream_t</c>, 0 is the legacy default stream.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range, buffers overlap or the workspace is too small; nothing was written.</exception>
+    /// <exception cref="ArgumentException">
+    /// An argument is out of its range, buffers overlap or the workspace is too small; nothing was written.
+    /// </exception>
     /// <exception cref="MoeNumericException">A strict call met a NaN score; nothing was written.</exception>
     /// <exception cref="MoeException">The device failed, or the backend does not offer the call.</exception>
-    public static void Forward(MoeContext context, in CoreMergeArgs args, nint workspace, long workspaceBytes, nint stream)
+    public static void Forward(
+        MoeContext context, in CoreMergeArgs args, nint workspace, long workspaceBytes, nint stream)
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentOutOfRangeException.ThrowIfNegative(workspaceBytes);
         Native.CoreMergeArgs native = NativeCoreMergeArgs.Create(args);
         using ContextLease lease = context.Lease();
-        NativeError.ThrowIfFailed(
-            NativeMethods.CoreMergeForward(lease.Pointer, &native, (void*)workspace, (ulong)workspaceBytes, (void*)stream));
+        NativeError.ThrowIfFailed(NativeMethods.CoreMergeForward(
+            lease.Pointer, &native, (void*)workspace, (ulong)workspaceBytes, (void*)stream));
     }
 
-    /// <summary>Bytes of workspace that <see cref="Backward(MoeContext, in CoreMergeArgs, nint, long, nint)"/> needs. Addresses are not read.</summary>
+    /// <summary>
+    /// Bytes of workspace that <see cref="Backward(MoeContext, in CoreMergeArgs, nint, long, nint)"/> needs. Addresses
+    /// are not read.
+    /// </summary>
     /// <param name="context">The context of the call to come.</param>
     /// <param name="args">The call to come.</param>
     /// <returns>Bytes on the context's device; 0 when none are needed.</returns>
@@ -76,16 +86,19 @@ public static unsafe partial class CoreMerge
     /// <param name="workspace">Scratch memory on that device; 0 when none is needed.</param>
     /// <param name="workspaceBytes">Its size, at least what <see cref="BackwardWorkspace"/> says.</param>
     /// <param name="stream">0 on the CPU; on CUDA a <c>cudaStream_t</c>, 0 is the legacy default stream.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range, buffers overlap or the workspace is too small; nothing was written.</exception>
+    /// <exception cref="ArgumentException">
+    /// An argument is out of its range, buffers overlap or the workspace is too small; nothing was written.
+    /// </exception>
     /// <exception cref="MoeNumericException">A strict call met a NaN score; nothing was written.</exception>
     /// <exception cref="MoeException">The device failed, or the backend does not offer the call.</exception>
-    public static void Backward(MoeContext context, in CoreMergeArgs args, nint workspace, long workspaceBytes, nint stream)
+    public static void Backward(
+        MoeContext context, in CoreMergeArgs args, nint workspace, long workspaceBytes, nint stream)
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentOutOfRangeException.ThrowIfNegative(workspaceBytes);
         Native.CoreMergeArgs native = NativeCoreMergeArgs.Create(args);
         using ContextLease lease = context.Lease();
-        NativeError.ThrowIfFailed(
-            NativeMethods.CoreMergeBackward(lease.Pointer, &native, (void*)workspace, (ulong)workspaceBytes, (void*)stream));
+        NativeError.ThrowIfFailed(NativeMethods.CoreMergeBackward(
+            lease.Pointer, &native, (void*)workspace, (ulong)workspaceBytes, (void*)stream));
     }
 }

@@ -2,8 +2,8 @@ namespace MoEKernels;
 
 /// <summary>A <see cref="CoreMerge"/> call on raw addresses of the context's device.</summary>
 /// <remarks>
-/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory belongs
-/// to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
+/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory
+/// belongs to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
 /// </remarks>
 public readonly record struct CoreMergeArgs
 {
@@ -55,7 +55,9 @@ public readonly record struct CoreMergeArgs
     /// <summary>[in] [T, DIn].</summary>
     public nint X { get; init; }
 
-    /// <summary>[in, optional] [T, DIn]: what the router reads instead of x; <see cref="CoreRouter.Input"/> only.</summary>
+    /// <summary>
+    /// [in, optional] [T, DIn]: what the router reads instead of x; <see cref="CoreRouter.Input"/> only.
+    /// </summary>
     public nint RouterInput { get; init; }
 
     /// <summary>[in] [R, DIn].</summary>
@@ -67,7 +69,10 @@ public readonly record struct CoreMergeArgs
     /// <summary>[in] [E, R, R], dense.</summary>
     public nint C { get; init; }
 
-    /// <summary>[in] [E, R] (<see cref="CoreRouter.Core"/>) or [E, DIn] (<see cref="CoreRouter.Input"/>); 0 with <see cref="CoreRouter.Caller"/>.</summary>
+    /// <summary>
+    /// [in] [E, R] (<see cref="CoreRouter.Core"/>) or [E, DIn] (<see cref="CoreRouter.Input"/>); 0 with
+    /// <see cref="CoreRouter.Caller"/>.
+    /// </summary>
     public nint Wg { get; init; }
 
     /// <summary>[out forward] [T, DOut].</summary>
@@ -76,10 +81,15 @@ public readonly record struct CoreMergeArgs
     /// <summary>[out forward, optional; in backward] [T, R], accumulator type: A x~.</summary>
     public nint U { get; init; }
 
-    /// <summary>[out forward, optional; in with <see cref="CoreRouter.Caller"/> and in backward] [T, E], accumulator type: mixing weights.</summary>
+    /// <summary>
+    /// [out forward, optional; in with <see cref="CoreRouter.Caller"/> and in backward] [T, E], accumulator type:
+    /// mixing weights.
+    /// </summary>
     public nint P { get; init; }
 
-    /// <summary>[out forward, optional; in backward] [T, R] before its dropout, accumulator type: merged core times u.</summary>
+    /// <summary>
+    /// [out forward, optional; in backward] [T, R] before its dropout, accumulator type: merged core times u.
+    /// </summary>
     public nint V { get; init; }
 
     /// <summary>[in backward] [T, DOut].</summary>

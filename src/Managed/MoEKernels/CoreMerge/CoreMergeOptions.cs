@@ -18,7 +18,9 @@ public readonly record struct CoreMergeOptions
     /// <summary>Divides the logits, greater than 0; 0 means 1.</summary>
     public double Temperature { get; init; }
 
-    /// <summary>Probability that an element of x is dropped, 0 &lt;= p &lt; 1. See <see cref="Dropout"/> for the mask.</summary>
+    /// <summary>
+    /// Probability that an element of x is dropped, 0 &lt;= p &lt; 1. See <see cref="Dropout"/> for the mask.
+    /// </summary>
     public double DropoutP { get; init; }
 
     /// <summary>Probability that an element of v is dropped, 0 &lt;= p &lt; 1.</summary>

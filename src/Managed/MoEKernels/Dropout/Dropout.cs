@@ -4,10 +4,10 @@ using MoEKernels.Native;
 namespace MoEKernels;
 
 /// <summary>
-/// The dropout mask that the ops apply, for oracles and for layers built from single ops. Counter-based: element i = t * d + c
-/// uses word i mod 4 of Philox4x32-10 with the counter (low and high half of i / 4, low and high half of the offset) and the key
-/// (low half of the seed, high half of the seed xor 0x9E3779B9 * stream, modulo 2^32). The element is kept when
-/// (word >> 8) * 2^-24 >= p; the mask is then 1 / (1 - p), else 0.
+/// The dropout mask that the ops apply, for oracles and for layers built from single ops. Counter-based: element i = t
+/// * d + c uses word i mod 4 of Philox4x32-10 with the counter (low and high half of i / 4, low and high half of the
+/// offset) and the key (low half of the seed, high half of the seed xor 0x9E3779B9 * stream, modulo 2^32). The element
+/// is kept when (word >> 8) * 2^-24 >= p; the mask is then 1 / (1 - p), else 0.
 /// </summary>
 /// <remarks>Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.</remarks>
 public static unsafe class Dropout

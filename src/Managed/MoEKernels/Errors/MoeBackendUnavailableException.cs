@@ -1,6 +1,9 @@
 namespace MoEKernels;
 
-/// <summary>A backend cannot be used: its library is missing or does not fit, or there is no device. The message says which and why.</summary>
+/// <summary>
+/// A backend cannot be used: its library is missing or does not fit, or there is no device. The message says which and
+/// why.
+/// </summary>
 public sealed class MoeBackendUnavailableException : MoeException
 {
     /// <summary>Makes an exception.</summary>

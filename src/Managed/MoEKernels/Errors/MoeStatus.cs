@@ -6,13 +6,17 @@ public enum MoeStatus
     /// <summary>The call did what it says.</summary>
     Ok = 0,
 
-    /// <summary>An argument is out of its range; nothing was written. Surfaces as <see cref="ArgumentException"/>.</summary>
+    /// <summary>
+    /// An argument is out of its range; nothing was written. Surfaces as <see cref="ArgumentException"/>.
+    /// </summary>
     InvalidArgument = 1,
 
     /// <summary>Legal, but not offered by this backend or build; nothing was written.</summary>
     Unsupported = 2,
 
-    /// <summary>The workspace is smaller than its query says; nothing was written. Surfaces as <see cref="ArgumentException"/>.</summary>
+    /// <summary>
+    /// The workspace is smaller than its query says; nothing was written. Surfaces as <see cref="ArgumentException"/>.
+    /// </summary>
     WorkspaceTooSmall = 3,
 
     /// <summary>The host ran out of memory.</summary>

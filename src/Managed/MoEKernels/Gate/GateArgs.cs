@@ -2,8 +2,8 @@ namespace MoEKernels;
 
 /// <summary>A <see cref="Gate"/> call on raw addresses of the context's device.</summary>
 /// <remarks>
-/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory belongs
-/// to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
+/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory
+/// belongs to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
 /// </remarks>
 public readonly record struct GateArgs
 {
@@ -13,7 +13,10 @@ public readonly record struct GateArgs
     /// <summary>The maths.</summary>
     public GateOptions Options { get; init; }
 
-    /// <summary>Element type of Logits and DLogits. Weights, biases and log-sum-exp are f64 where it is f64, else f32 ("accumulator type").</summary>
+    /// <summary>
+    /// Element type of Logits and DLogits. Weights, biases and log-sum-exp are f64 where it is f64, else f32
+    /// ("accumulator type").
+    /// </summary>
     public DType LogitsDType { get; init; }
 
     /// <summary>Row stride of Logits.</summary>
@@ -31,10 +34,14 @@ public readonly record struct GateArgs
     /// <summary>[out forward, in backward] int32 [T, K], best first; 0 with <see cref="GateSelect.All"/>.</summary>
     public nint Ids { get; init; }
 
-    /// <summary>[out forward] [T, K], or [T, E] with <see cref="GateSelect.All"/>, accumulator type. Not read in backward.</summary>
+    /// <summary>
+    /// [out forward] [T, K], or [T, E] with <see cref="GateSelect.All"/>, accumulator type. Not read in backward.
+    /// </summary>
     public nint Weights { get; init; }
 
-    /// <summary>[out forward, optional] int32 [E]: how often each id was selected; 0 with <see cref="GateSelect.All"/>.</summary>
+    /// <summary>
+    /// [out forward, optional] int32 [E]: how often each id was selected; 0 with <see cref="GateSelect.All"/>.
+    /// </summary>
     public nint Counts { get; init; }
 
     /// <summary>[out forward, optional] [T], accumulator type: log sum_e exp(z_e / temperature).</summary>

@@ -1,9 +1,11 @@
 namespace MoEKernels;
 
-/// <summary>A load-bias update on raw addresses, see <see cref="Gate.UpdateBias(MoeContext, in GateBiasUpdateArgs, nint)"/>.</summary>
+/// <summary>
+/// A load-bias update on raw addresses, see <see cref="Gate.UpdateBias(MoeContext, in GateBiasUpdateArgs, nint)"/>.
+/// </summary>
 /// <remarks>
-/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory belongs
-/// to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
+/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory
+/// belongs to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
 /// </remarks>
 public readonly record struct GateBiasUpdateArgs
 {

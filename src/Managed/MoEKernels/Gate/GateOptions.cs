@@ -1,6 +1,9 @@
 namespace MoEKernels;
 
-/// <summary>The maths of a <see cref="Gate"/> call. The default value is softmax over all experts, then top-k, weights as they are.</summary>
+/// <summary>
+/// The maths of a <see cref="Gate"/> call. The default value is softmax over all experts, then top-k, weights as they
+/// are.
+/// </summary>
 public readonly record struct GateOptions
 {
     /// <summary>Per-call switches.</summary>

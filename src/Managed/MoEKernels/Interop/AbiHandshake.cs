@@ -3,7 +3,9 @@ using MoEKernels.Native;
 
 namespace MoEKernels.Interop;
 
-/// <summary>Compares the loaded library with what the bindings were generated from: version, then every struct and field.</summary>
+/// <summary>
+/// Compares the loaded library with what the bindings were generated from: version, then every struct and field.
+/// </summary>
 internal static unsafe class AbiHandshake
 {
     /// <summary>Returns what differs, or null when all fits.</summary>
@@ -45,7 +47,7 @@ internal static unsafe class AbiHandshake
         if (status != (int)MoeStatus.Ok)
             return $"it does not know {name}: {NativeError.Describe(status)}";
         if (nativeOffset != (ulong)offset || nativeSize != (ulong)size)
-            return $"{name} lies at offset {nativeOffset} with {nativeSize} bytes there, at {offset} with {size} bytes here";
+            return $"{name} has offset {nativeOffset} and {nativeSize} bytes there, offset {offset} and {size} bytes here";
         return null;
     }
 }

@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace MoEKernels.Interop;
 
-/// <summary>Scratch memory of a CPU call: from the shared pool, or from the system where a managed array would be too large.</summary>
+/// <summary>
+/// Scratch memory of a CPU call: from the shared pool, or from the system where a managed array would be too large.
+/// </summary>
 internal unsafe ref struct HostWorkspace
 {
     // A cache line, so that threads which split the workspace do not share the first one with the array's header.

@@ -4,29 +4,30 @@ namespace MoEKernels.Interop;
 internal static unsafe class NativeCoreMergeArgs
 {
     /// <summary>Dimensions, maths and element types; no addresses.</summary>
-    internal static Native.CoreMergeArgs Create(in CoreMergeShape shape, in CoreMergeOptions options, in DTypeSet types) => new()
-    {
-        StructSize = (uint)sizeof(Native.CoreMergeArgs),
-        Flags = (uint)options.Flags,
-        T = shape.T,
-        DIn = shape.DIn,
-        DOut = shape.DOut,
-        R = shape.R,
-        E = shape.E,
-        XDtype = (int)types.X,
-        WeightDtype = (int)types.Weight,
-        RouterDtype = (int)types.Router,
-        YDtype = (int)types.Y,
-        GradDtype = (int)types.Grad,
-        BLayout = (int)options.BLayout,
-        Router = (int)options.Router,
-        Scale = options.Scale,
-        Temperature = options.Temperature,
-        DropoutP = options.DropoutP,
-        DropoutCoreP = options.DropoutCoreP,
-        DropoutSeed = options.DropoutSeed,
-        DropoutOffset = options.DropoutOffset,
-    };
+    internal static Native.CoreMergeArgs Create(
+        in CoreMergeShape shape, in CoreMergeOptions options, in DTypeSet types) => new()
+        {
+            StructSize = (uint)sizeof(Native.CoreMergeArgs),
+            Flags = (uint)options.Flags,
+            T = shape.T,
+            DIn = shape.DIn,
+            DOut = shape.DOut,
+            R = shape.R,
+            E = shape.E,
+            XDtype = (int)types.X,
+            WeightDtype = (int)types.Weight,
+            RouterDtype = (int)types.Router,
+            YDtype = (int)types.Y,
+            GradDtype = (int)types.Grad,
+            BLayout = (int)options.BLayout,
+            Router = (int)options.Router,
+            Scale = options.Scale,
+            Temperature = options.Temperature,
+            DropoutP = options.DropoutP,
+            DropoutCoreP = options.DropoutCoreP,
+            DropoutSeed = options.DropoutSeed,
+            DropoutOffset = options.DropoutOffset,
+        };
 
     internal static Native.CoreMergeArgs Create(in CoreMergeArgs args)
     {

@@ -5,7 +5,9 @@ using MoEKernels.Native;
 
 namespace MoEKernels.Interop;
 
-/// <summary>Turns a native status into an exception. Must run on the thread of the failing call, before its next one.</summary>
+/// <summary>
+/// Turns a native status into an exception. Must run on the thread of the failing call, before its next one.
+/// </summary>
 internal static unsafe class NativeError
 {
     private const int MaxTextBytes = 4096;

@@ -6,8 +6,8 @@ using MoEKernels.Native;
 namespace MoEKernels.Interop;
 
 /// <summary>
-/// Finds and loads the native library, once, and writes down each step. An override that is stated and does not work is a
-/// failure: falling back silently would run another library than the one asked for.
+/// Finds and loads the native library, once, and writes down each step. An override that is stated and does not work is
+/// a failure: falling back silently would run another library than the one asked for.
 /// </summary>
 internal sealed class NativeLibraryLoader
 {
@@ -31,14 +31,16 @@ internal sealed class NativeLibraryLoader
     internal void Load(Func<nint>? resolver, string? overridePath)
     {
         Assembly assembly = typeof(NativeLibraryLoader).Assembly;
-        if (!TryResolver(resolver) && !TryOverride(overridePath, $"{nameof(MoeRuntime)}.{nameof(MoeRuntime.LibraryPath)}")
-            && !TryOverride(Environment.GetEnvironmentVariable(MoeRuntime.LibraryPathVariable), MoeRuntime.LibraryPathVariable)
+        string? variable = Environment.GetEnvironmentVariable(MoeRuntime.LibraryPathVariable);
+        if (!TryResolver(resolver)
+            && !TryOverride(overridePath, $"{nameof(MoeRuntime)}.{nameof(MoeRuntime.LibraryPath)}")
+            && !TryOverride(variable, MoeRuntime.LibraryPathVariable)
             && !TryAppLocal(assembly) && !TryDefaultProbing(assembly))
         {
             throw new MoeLibraryLoadException(
-                $"The native library '{FileName}' for {RuntimeInformation.RuntimeIdentifier} was not found or cannot be loaded. "
-                + $"It belongs into runtimes/{PortableRuntimeIdentifier}/native beside the application; to use one elsewhere, "
-                + $"set {nameof(MoeRuntime)}.{nameof(MoeRuntime.LibraryPath)} or the environment variable "
+                $"The native library '{FileName}' for {RuntimeInformation.RuntimeIdentifier} was not found or cannot be "
+                + $"loaded. It belongs into runtimes/{PortableRuntimeIdentifier}/native beside the application; to use "
+                + $"one elsewhere, set {nameof(MoeRuntime)}.{nameof(MoeRuntime.LibraryPath)} or the environment variable "
                 + $"{MoeRuntime.LibraryPathVariable} to its full path.", [.. _trace]);
         }
 
@@ -108,7 +110,8 @@ internal sealed class NativeLibraryLoader
 
         foreach (string directory in directories)
         {
-            if (TryFile(System.IO.Path.Combine(directory, "runtimes", PortableRuntimeIdentifier, "native", FileName), "app-local"))
+            string folder = System.IO.Path.Combine(directory, "runtimes", PortableRuntimeIdentifier, "native");
+            if (TryFile(System.IO.Path.Combine(folder, FileName), "app-local"))
                 return true;
         }
         foreach (string directory in directories)
@@ -156,14 +159,17 @@ internal sealed class NativeLibraryLoader
         }
     }
 
-    /// <summary>The folder name under runtimes/: RuntimeIdentifier may be distribution-specific ("debian.12-x64").</summary>
+    /// <summary>
+    /// The folder name under runtimes/: RuntimeIdentifier may be distribution-specific ("debian.12-x64").
+    /// </summary>
     private static string PortableRuntimeIdentifier
     {
         get
         {
+            bool isMusl = RuntimeInformation.RuntimeIdentifier.Contains("musl", StringComparison.Ordinal)
+                || RuntimeInformation.RuntimeIdentifier.StartsWith("alpine", StringComparison.Ordinal);
             string system = OperatingSystem.IsWindows() ? "win" : OperatingSystem.IsMacOS() ? "osx"
-                : RuntimeInformation.RuntimeIdentifier.Contains("musl", StringComparison.Ordinal)
-                    || RuntimeInformation.RuntimeIdentifier.StartsWith("alpine", StringComparison.Ordinal) ? "linux-musl" : "linux";
+                : isMusl ? "linux-musl" : "linux";
             string architecture = RuntimeInformation.ProcessArchitecture switch
             {
                 Architecture.X64 => "x64",
@@ -175,7 +181,8 @@ internal sealed class NativeLibraryLoader
         }
     }
 
-    [UnconditionalSuppressMessage("SingleFile", "IL3000", Justification = "Empty in a single file, where the base directory is searched.")]
+    [UnconditionalSuppressMessage("SingleFile", "IL3000",
+        Justification = "Empty in a single file, where the base directory is searched.")]
     private static string? DirectoryOf(Assembly assembly) =>
         assembly.Location is { Length: > 0 } location ? System.IO.Path.GetDirectoryName(location) : null;
 
@@ -183,6 +190,6 @@ internal sealed class NativeLibraryLoader
         System.IO.Path.TrimEndingDirectorySeparator(left), System.IO.Path.TrimEndingDirectorySeparator(right),
         OperatingSystem.IsWindows() ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal);
 
-    private static string OneLine(string text) =>
-        string.Join(' ', text.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+    private static string OneLine(string text) => string.Join(
+        ' ', text.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
 }

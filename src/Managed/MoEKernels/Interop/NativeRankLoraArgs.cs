@@ -4,34 +4,35 @@ namespace MoEKernels.Interop;
 internal static unsafe class NativeRankLoraArgs
 {
     /// <summary>Dimensions, maths and element types; no addresses.</summary>
-    internal static Native.RankLoraArgs Create(in RankLoraShape shape, in RankLoraOptions options, in DTypeSet types) => new()
-    {
-        StructSize = (uint)sizeof(Native.RankLoraArgs),
-        Flags = (uint)options.Flags,
-        T = shape.T,
-        DIn = shape.DIn,
-        DOut = shape.DOut,
-        R = shape.R,
-        K = shape.K,
-        RankPartition = options.RankPartition,
-        XDtype = (int)types.X,
-        WeightDtype = (int)types.Weight,
-        RouterDtype = (int)types.Router,
-        YDtype = (int)types.Y,
-        GradDtype = (int)types.Grad,
-        BLayout = (int)options.BLayout,
-        Gate = (int)options.Gate,
-        Score = (int)options.Score,
-        BiasMode = (int)options.BiasMode,
-        Normalize = (int)options.Normalize,
-        Scale = options.Scale,
-        Eps = options.Eps,
-        Temperature = options.Temperature,
-        Threshold = options.Threshold,
-        DropoutP = options.DropoutP,
-        DropoutSeed = options.DropoutSeed,
-        DropoutOffset = options.DropoutOffset,
-    };
+    internal static Native.RankLoraArgs Create(
+        in RankLoraShape shape, in RankLoraOptions options, in DTypeSet types) => new()
+        {
+            StructSize = (uint)sizeof(Native.RankLoraArgs),
+            Flags = (uint)options.Flags,
+            T = shape.T,
+            DIn = shape.DIn,
+            DOut = shape.DOut,
+            R = shape.R,
+            K = shape.K,
+            RankPartition = options.RankPartition,
+            XDtype = (int)types.X,
+            WeightDtype = (int)types.Weight,
+            RouterDtype = (int)types.Router,
+            YDtype = (int)types.Y,
+            GradDtype = (int)types.Grad,
+            BLayout = (int)options.BLayout,
+            Gate = (int)options.Gate,
+            Score = (int)options.Score,
+            BiasMode = (int)options.BiasMode,
+            Normalize = (int)options.Normalize,
+            Scale = options.Scale,
+            Eps = options.Eps,
+            Temperature = options.Temperature,
+            Threshold = options.Threshold,
+            DropoutP = options.DropoutP,
+            DropoutSeed = options.DropoutSeed,
+            DropoutOffset = options.DropoutOffset,
+        };
 
     internal static Native.RankLoraArgs Create(in RankLoraArgs args)
     {

@@ -1,16 +1,17 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
 using System.Runtime.CompilerServices;
 
 namespace MoEKernels.Interop;
 
 /// <summary>
-/// Argument checks. Each names the argument, what was got and what was expected; what passes costs a comparison, the text is
-/// made by helpers that are not inlined.
+/// Argument checks. Each names the argument, what was got and what was expected; what passes costs a comparison, the
+/// text is made by helpers that are not inlined.
 /// </summary>
 internal static class Require
 {
-    private const CallFlags AllFlags = CallFlags.AccumulateOutput | CallFlags.AccumulateGradients | CallFlags.AccumulateCounts
-        | CallFlags.BatchInvariant | CallFlags.Strict | CallFlags.AllowTf32;
+    private const CallFlags AllFlags = CallFlags.AccumulateOutput | CallFlags.AccumulateGradients
+        | CallFlags.AccumulateCounts | CallFlags.BatchInvariant | CallFlags.Strict | CallFlags.AllowTf32;
 
     /// <summary>Elements of a tensor; saturates, so that a product beyond 64 bits never fits a span.</summary>
     internal static long Elements(long rows, long columns)
@@ -84,7 +85,12 @@ internal static class Require
     {
         context ??= MoeContext.Default;
         if (context.Device != DeviceType.Cpu)
-            throw new ArgumentException($"context: got one on {context.Device}, expected a CPU context: spans are host memory.", nameof(context));
+        {
+            throw new ArgumentException(
+                $"context: got one on {context.Device}, expected a CPU context: spans are host memory.",
+                nameof(context));
+        }
+
         return context;
     }
 
@@ -92,14 +98,15 @@ internal static class Require
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void ThrowOption<T>(T got, string expected, string argument, string member)
         where T : IFormattable =>
-        throw new ArgumentOutOfRangeException(argument,
-            string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{member}: got {got}, expected {expected}."));
+        throw new ArgumentOutOfRangeException(
+            argument, string.Create(CultureInfo.InvariantCulture, $"{member}: got {got}, expected {expected}."));
 
     [DoesNotReturn]
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void ThrowLength(int got, long expected, string shape, string argument, bool mayBeEmpty) =>
         throw new ArgumentException(
-            $"{argument}: got {got} elements, expected {expected} = {shape}{(mayBeEmpty ? " or none" : "")}.", argument);
+            $"{argument}: got {got} elements, expected {expected} = {shape}{(mayBeEmpty ? " or none" : "")}.",
+            argument);
 
     [DoesNotReturn]
     [MethodImpl(MethodImplOptions.NoInlining)]

@@ -3,7 +3,9 @@ using System.Runtime.CompilerServices;
 
 namespace MoEKernels.Interop;
 
-/// <summary>From C# element types to <see cref="DType"/>; the just-in-time compiler reduces each question to a constant.</summary>
+/// <summary>
+/// From C# element types to <see cref="DType"/>; the just-in-time compiler reduces each question to a constant.
+/// </summary>
 internal static class SpanTypes
 {
     /// <summary>The element type of a tensor.</summary>
@@ -54,12 +56,12 @@ internal static class SpanTypes
     [DoesNotReturn]
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void ThrowMix<TX, TWeight>(string argument) => throw new ArgumentException(
-        $"{argument}: got elements of type {typeof(TWeight)} with activations of type {typeof(TX)}, expected the same type"
-        + (typeof(TX) == typeof(double) || typeof(TX) == typeof(float) ? "." : " or float."), argument);
+        $"{argument}: got elements of type {typeof(TWeight)} with activations of type {typeof(TX)}, expected the same "
+        + "type" + (typeof(TX) == typeof(double) || typeof(TX) == typeof(float) ? "." : " or float."), argument);
 
     [DoesNotReturn]
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void ThrowAccumulator<TX, TAcc>(string argument) => throw new ArgumentException(
-        $"{argument}: got elements of type {typeof(TAcc)}, expected {(typeof(TX) == typeof(double) ? "double" : "float")} "
-        + $"with activations of type {typeof(TX)}.", argument);
+        $"{argument}: got elements of type {typeof(TAcc)}, expected "
+        + $"{(typeof(TX) == typeof(double) ? "double" : "float")} with activations of type {typeof(TX)}.", argument);
 }

@@ -15,7 +15,9 @@ internal static class LogLevels
         _ => LogLevel.Error,
     };
 
-    /// <summary>The least severe native level that passes; there is none beyond error, so "critical" and "none" mean error.</summary>
+    /// <summary>
+    /// The least severe native level that passes; there is none beyond error, so "critical" and "none" mean error.
+    /// </summary>
     internal static NativeLevel ToNative(LogLevel level) => level switch
     {
         LogLevel.Trace => NativeLevel.Trace,

@@ -2,7 +2,9 @@ using Microsoft.Extensions.Logging;
 
 namespace MoEKernels.Logging;
 
-/// <summary>Everything this assembly logs. Event ids are stable: 1 to 99 are the runtime's, 100 up the native library's.</summary>
+/// <summary>
+/// Everything this assembly logs. Event ids are stable: 1 to 99 are the runtime's, 100 up the native library's.
+/// </summary>
 internal static partial class Messages
 {
     [LoggerMessage(EventId = 1, EventName = "LibraryLoaded", Level = LogLevel.Information,

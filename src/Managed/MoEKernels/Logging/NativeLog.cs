@@ -6,8 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace MoEKernels.Logging;
 
 /// <summary>
-/// Receives the messages of one native context and passes them to an <see cref="ILogger"/> that may be exchanged at any time.
-/// The native side holds a handle to it, so it lives exactly as long as the context.
+/// Receives the messages of one native context and passes them to an <see cref="ILogger"/> that may be exchanged at any
+/// time. The native side holds a handle to it, so it lives exactly as long as the context.
 /// </summary>
 internal sealed unsafe class NativeLog
 {

@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace MoEKernels;
 
 /// <summary>
-/// A bfloat16 number: sign, 8 exponent bits and 7 fraction bits, which is the upper half of a binary32. It is storage for
-/// tensors, so it converts and compares but does not calculate. (.NET 10 has no such type of its own.)
+/// A bfloat16 number: sign, 8 exponent bits and 7 fraction bits, which is the upper half of a binary32. It is storage
+/// for tensors, so it converts and compares but does not calculate. (.NET 10 has no such type of its own.)
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public readonly struct BFloat16 : IEquatable<BFloat16>, IComparable<BFloat16>, IFormattable
@@ -93,5 +93,6 @@ public readonly struct BFloat16 : IEquatable<BFloat16>, IComparable<BFloat16>, I
     public override string ToString() => ToString(null, CultureInfo.CurrentCulture);
 
     /// <inheritdoc/>
-    public string ToString(string? format, IFormatProvider? formatProvider) => ToSingle().ToString(format, formatProvider);
+    public string ToString(string? format, IFormatProvider? formatProvider) =>
+        ToSingle().ToString(format, formatProvider);
 }

@@ -1,8 +1,8 @@
 namespace MoEKernels;
 
 /// <summary>
-/// The element types of one call, by role. Only the combinations offered as static properties are legal; the default value
-/// is <see cref="F32"/>.
+/// The element types of one call, by role. Only the combinations offered as static properties are legal; the default
+/// value is <see cref="F32"/>.
 /// </summary>
 /// <param name="X">x, dx, router_input and drouter_input.</param>
 /// <param name="Weight">A, B and C.</param>
@@ -29,7 +29,9 @@ public readonly record struct DTypeSet(DType X, DType Weight, DType Router, DTyp
     /// <summary>f16 activations with f32 adapters, routers and weight gradients.</summary>
     public static DTypeSet MixedF16 => Mixed(DType.F16);
 
-    /// <summary>Type of gate weights, biases, log-sum-exp and everything saved for backward: f64 where x is f64, else f32.</summary>
+    /// <summary>
+    /// Type of gate weights, biases, log-sum-exp and everything saved for backward: f64 where x is f64, else f32.
+    /// </summary>
     public DType Accumulator => X == DType.F64 ? DType.F64 : DType.F32;
 
     private static DTypeSet Uniform(DType type) => new(type, type, type, type, type);

@@ -7,7 +7,9 @@ public static unsafe partial class RankLora
 {
     /// <summary>Runs rank-wise LoRA on host memory. All rows are dense.</summary>
     /// <typeparam name="TX">Type of x and y: float, double, <see cref="Half"/> or <see cref="BFloat16"/>.</typeparam>
-    /// <typeparam name="TWeight">Type of A, B and W_r: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/> activations.</typeparam>
+    /// <typeparam name="TWeight">
+    /// Type of A, B and W_r: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/> activations.
+    /// </typeparam>
     /// <typeparam name="TAcc">Accumulator type: double with double activations, else float.</typeparam>
     /// <param name="shape">Dimensions.</param>
     /// <param name="options">The maths.</param>
@@ -22,19 +24,21 @@ public static unsafe partial class RankLora
     /// <param name="routerInput">[in, optional] [T, DIn]: what the router reads instead of dropout(x).</param>
     /// <param name="u">[out, optional] [T, K]: A[ids] x~, needed by backward.</param>
     /// <param name="gateLogits">
-    /// [out, optional] router logits [T, R / RankPartition], or A x~ [T, R] with <see cref="RankGate.ActivationSoftmax"/>, needed by
-    /// backward; else empty.
+    /// [out, optional] router logits [T, R / RankPartition], or A x~ [T, R] with
+    /// <see cref="RankGate.ActivationSoftmax"/>, needed by backward; else empty.
     /// </param>
     /// <param name="counts">[out, optional] [R]: how often each rank was selected.</param>
     /// <param name="context">A CPU context; null: <see cref="MoeContext.Default"/>.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.</exception>
+    /// <exception cref="ArgumentException">
+    /// An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.
+    /// </exception>
     /// <exception cref="MoeNumericException">A strict call met a NaN score; nothing was written.</exception>
     /// <exception cref="MoeException">The native library failed or cannot be loaded.</exception>
     public static void Forward<TX, TWeight, TAcc>(
-        in RankLoraShape shape, in RankLoraOptions options, ReadOnlySpan<TX> x, ReadOnlySpan<TWeight> a, ReadOnlySpan<TWeight> b,
-        Span<TX> y, Span<int> ids, Span<TAcc> gates, ReadOnlySpan<TWeight> wr = default, ReadOnlySpan<TAcc> bias = default,
-        ReadOnlySpan<TX> routerInput = default, Span<TAcc> u = default, Span<TAcc> gateLogits = default, Span<int> counts = default,
-        MoeContext? context = null)
+        in RankLoraShape shape, in RankLoraOptions options, ReadOnlySpan<TX> x, ReadOnlySpan<TWeight> a,
+        ReadOnlySpan<TWeight> b, Span<TX> y, Span<int> ids, Span<TAcc> gates, ReadOnlySpan<TWeight> wr = default,
+        ReadOnlySpan<TAcc> bias = default, ReadOnlySpan<TX> routerInput = default, Span<TAcc> u = default,
+        Span<TAcc> gateLogits = default, Span<int> counts = default, MoeContext? context = null)
         where TX : unmanaged
         where TWeight : unmanaged
         where TAcc : unmanaged
@@ -74,13 +78,17 @@ public static unsafe partial class RankLora
             ulong bytes = 0;
             NativeError.ThrowIfFailed(NativeMethods.RankLoraForwardWorkspace(lease.Pointer, &native, &bytes));
             using HostWorkspace workspace = new(bytes);
-            NativeError.ThrowIfFailed(NativeMethods.RankLoraForward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
+            NativeError.ThrowIfFailed(
+                NativeMethods.RankLoraForward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
         }
     }
 
     /// <summary>Runs the gradient of rank-wise LoRA on host memory. All rows are dense.</summary>
     /// <typeparam name="TX">Type of x and y: float, double, <see cref="Half"/> or <see cref="BFloat16"/>.</typeparam>
-    /// <typeparam name="TWeight">Type of A, B, W_r and their gradients: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/> activations.</typeparam>
+    /// <typeparam name="TWeight">
+    /// Type of A, B, W_r and their gradients: the same, or float with <see cref="Half"/> or <see cref="BFloat16"/>
+    /// activations.
+    /// </typeparam>
     /// <typeparam name="TAcc">Accumulator type: double with double activations, else float.</typeparam>
     /// <param name="shape">Dimensions, as in forward.</param>
     /// <param name="options">The maths, as in forward.</param>
@@ -98,20 +106,25 @@ public static unsafe partial class RankLora
     /// [in] of forward: [T, R / RankPartition], or [T, R] with <see cref="RankGate.ActivationSoftmax"/>; else empty.
     /// </param>
     /// <param name="dx">[out, optional] [T, DIn]; added to with <see cref="CallFlags.AccumulateOutput"/>.</param>
-    /// <param name="dA">[out, optional] [R, DIn]; added to with <see cref="CallFlags.AccumulateGradients"/>, as are dB and dWr.</param>
+    /// <param name="dA">
+    /// [out, optional] [R, DIn]; added to with <see cref="CallFlags.AccumulateGradients"/>, as are dB and dWr.
+    /// </param>
     /// <param name="dB">[out, optional] shape of b.</param>
     /// <param name="dWr">[out, optional] shape of wr.</param>
     /// <param name="dRouterInput">[out, optional] [T, DIn]; needs routerInput.</param>
     /// <param name="dGates">[out, optional] [T, K]: gradient to the gates.</param>
     /// <param name="context">A CPU context; null: <see cref="MoeContext.Default"/>.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.</exception>
+    /// <exception cref="ArgumentException">
+    /// An argument is out of its range or has the wrong length, or buffers overlap; nothing was written.
+    /// </exception>
     /// <exception cref="MoeException">The native library failed or cannot be loaded.</exception>
     public static void Backward<TX, TWeight, TAcc>(
-        in RankLoraShape shape, in RankLoraOptions options, ReadOnlySpan<TX> dy, ReadOnlySpan<TX> x, ReadOnlySpan<TWeight> a,
-        ReadOnlySpan<TWeight> b, ReadOnlySpan<int> ids, ReadOnlySpan<TAcc> gates, ReadOnlySpan<TAcc> u,
-        ReadOnlySpan<TWeight> wr = default, ReadOnlySpan<TAcc> bias = default, ReadOnlySpan<TX> routerInput = default,
-        ReadOnlySpan<TAcc> gateLogits = default, Span<TX> dx = default, Span<TWeight> dA = default, Span<TWeight> dB = default,
-        Span<TWeight> dWr = default, Span<TX> dRouterInput = default, Span<TAcc> dGates = default, MoeContext? context = null)
+        in RankLoraShape shape, in RankLoraOptions options, ReadOnlySpan<TX> dy, ReadOnlySpan<TX> x,
+        ReadOnlySpan<TWeight> a, ReadOnlySpan<TWeight> b, ReadOnlySpan<int> ids, ReadOnlySpan<TAcc> gates,
+        ReadOnlySpan<TAcc> u, ReadOnlySpan<TWeight> wr = default, ReadOnlySpan<TAcc> bias = default,
+        ReadOnlySpan<TX> routerInput = default, ReadOnlySpan<TAcc> gateLogits = default, Span<TX> dx = default,
+        Span<TWeight> dA = default, Span<TWeight> dB = default, Span<TWeight> dWr = default,
+        Span<TX> dRouterInput = default, Span<TAcc> dGates = default, MoeContext? context = null)
         where TX : unmanaged
         where TWeight : unmanaged
         where TAcc : unmanaged
@@ -139,9 +152,11 @@ public static unsafe partial class RankLora
         Require.LengthOrEmpty(dGates.Length, gates.Length, "[T, K]", nameof(dGates));
         context = Require.Host(context);
 
-        fixed (TX* dyPointer = dy, xPointer = x, routerInputPointer = routerInput, dxPointer = dx, dRouterInputPointer = dRouterInput)
+        fixed (TX* dyPointer = dy, xPointer = x, routerInputPointer = routerInput, dxPointer = dx,
+            dRouterInputPointer = dRouterInput)
         fixed (TWeight* aPointer = a, bPointer = b, wrPointer = wr, dAPointer = dA, dBPointer = dB, dWrPointer = dWr)
-        fixed (TAcc* gatesPointer = gates, uPointer = u, biasPointer = bias, gateLogitsPointer = gateLogits, dGatesPointer = dGates)
+        fixed (TAcc* gatesPointer = gates, uPointer = u, biasPointer = bias, gateLogitsPointer = gateLogits,
+            dGatesPointer = dGates)
         fixed (int* idsPointer = ids)
         {
             Native.RankLoraArgs native = NativeRankLoraArgs.Create(shape, options, types);
@@ -167,7 +182,8 @@ public static unsafe partial class RankLora
             ulong bytes = 0;
             NativeError.ThrowIfFailed(NativeMethods.RankLoraBackwardWorkspace(lease.Pointer, &native, &bytes));
             using HostWorkspace workspace = new(bytes);
-            NativeError.ThrowIfFailed(NativeMethods.RankLoraBackward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
+            NativeError.ThrowIfFailed(
+                NativeMethods.RankLoraBackward(lease.Pointer, &native, workspace.Pointer, workspace.Bytes, null));
         }
     }
 
@@ -176,10 +192,12 @@ public static unsafe partial class RankLora
     {
         Require.Length(x, Require.Elements(shape.T, shape.DIn), "[T, DIn]", nameof(x));
         Require.Length(a, Require.Elements(shape.R, shape.DIn), "[R, DIn]", nameof(a));
-        Require.Length(b, Require.Elements(shape.DOut, shape.R), options.BLayout == BLayout.OutByRank ? "[DOut, R]" : "[R, DOut]", nameof(b));
+        string bShape = options.BLayout == BLayout.OutByRank ? "[DOut, R]" : "[R, DOut]";
+        Require.Length(b, Require.Elements(shape.DOut, shape.R), bShape, nameof(b));
         if (options.Gate == RankGate.Router)
         {
-            Require.Length(wr, Require.Elements(RankLoraChecks.RouterRows(shape, options), shape.DIn), "[R / RankPartition, DIn]", nameof(wr));
+            Require.Length(wr, Require.Elements(RankLoraChecks.RouterRows(shape, options), shape.DIn),
+                "[R / RankPartition, DIn]", nameof(wr));
             Require.LengthOrEmpty(routerInput, Require.Elements(shape.T, shape.DIn), "[T, DIn]", nameof(routerInput));
         }
         else
@@ -193,14 +211,22 @@ public static unsafe partial class RankLora
             Require.Length(bias, shape.R, "[R]", nameof(bias));
     }
 
-    private static void CheckGateLogits(in RankLoraShape shape, in RankLoraOptions options, int gateLogits, bool isRequired)
+    private static void CheckGateLogits(in RankLoraShape shape, in RankLoraOptions options, int gateLogits,
+        bool isRequired)
     {
         long columns = RankLoraChecks.LogitColumns(shape, options);
         if (columns == 0)
+        {
             Require.Empty(gateLogits, "with this gate", nameof(gateLogits));
+        }
         else if (isRequired)
+        {
             Require.Length(gateLogits, Require.Elements(shape.T, columns), "[T, logits per token]", nameof(gateLogits));
+        }
         else
-            Require.LengthOrEmpty(gateLogits, Require.Elements(shape.T, columns), "[T, logits per token]", nameof(gateLogits));
+        {
+            Require.LengthOrEmpty(gateLogits, Require.Elements(shape.T, columns), "[T, logits per token]",
+                nameof(gateLogits));
+        }
     }
 }

@@ -2,8 +2,8 @@ namespace MoEKernels;
 
 /// <summary>A <see cref="RankLora"/> call on raw addresses of the context's device.</summary>
 /// <remarks>
-/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory belongs
-/// to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
+/// An address of 0 means "not given". Strides are distances between two rows in elements, 0 means dense. The memory
+/// belongs to the caller and must stay where it is during the call; on CUDA until the work on the stream is done.
 /// </remarks>
 public readonly record struct RankLoraArgs
 {
@@ -73,16 +73,24 @@ public readonly record struct RankLoraArgs
     /// <summary>[out forward] [T, DOut].</summary>
     public nint Y { get; init; }
 
-    /// <summary>[out forward; in with <see cref="RankGate.Caller"/> and in backward] int32 [T, K], distinct in a row, best first.</summary>
+    /// <summary>
+    /// [out forward; in with <see cref="RankGate.Caller"/> and in backward] int32 [T, K], distinct in a row, best
+    /// first.
+    /// </summary>
     public nint Ids { get; init; }
 
-    /// <summary>[out forward; in with <see cref="RankGate.Caller"/> and in backward] [T, K], accumulator type.</summary>
+    /// <summary>
+    /// [out forward; in with <see cref="RankGate.Caller"/> and in backward] [T, K], accumulator type.
+    /// </summary>
     public nint Gates { get; init; }
 
     /// <summary>[out forward, optional; in backward] [T, K], accumulator type: A[ids] x~.</summary>
     public nint U { get; init; }
 
-    /// <summary>[out forward, optional; in backward] accumulator type: router logits [T, R / RankPartition], or a [T, R] with <see cref="RankGate.ActivationSoftmax"/>; 0 otherwise.</summary>
+    /// <summary>
+    /// [out forward, optional; in backward] accumulator type: router logits [T, R / RankPartition], or a [T, R] with
+    /// <see cref="RankGate.ActivationSoftmax"/>; 0 otherwise.
+    /// </summary>
     public nint GateLogits { get; init; }
 
     /// <summary>[out forward, optional] int32 [R]: how often each rank was selected.</summary>

@@ -15,8 +15,10 @@ internal static class RankLoraChecks
         Require.Dimension(shape.K, 1, shape.R, nameof(shape), nameof(shape.K));
         if (options.RankPartition > 1)
         {
-            Require.Option(options.Gate == RankGate.Router, options.RankPartition, "0 or 1 without a router", nameof(options), nameof(options.RankPartition));
-            Require.Option(shape.R % options.RankPartition == 0, options.RankPartition, "a divisor of R", nameof(options), nameof(options.RankPartition));
+            Require.Option(options.Gate == RankGate.Router, options.RankPartition, "0 or 1 without a router",
+                nameof(options), nameof(options.RankPartition));
+            Require.Option(shape.R % options.RankPartition == 0, options.RankPartition, "a divisor of R",
+                nameof(options), nameof(options.RankPartition));
         }
     }
 
@@ -39,7 +41,8 @@ internal static class RankLoraChecks
         Require.Defined((uint)options.Gate, (uint)RankGate.ActivationSoftmax, nameof(options), nameof(options.Gate));
         Require.Defined((uint)options.Score, (uint)GateScore.Identity, nameof(options), nameof(options.Score));
         Require.Defined((uint)options.BiasMode, (uint)BiasMode.Weight, nameof(options), nameof(options.BiasMode));
-        Require.Defined((uint)options.Normalize, (uint)GateNormalize.SumToK, nameof(options), nameof(options.Normalize));
+        Require.Defined((uint)options.Normalize, (uint)GateNormalize.SumToK, nameof(options),
+            nameof(options.Normalize));
         Require.Dimension(options.RankPartition, 0, long.MaxValue, nameof(options), nameof(options.RankPartition));
         Require.NotNegative(options.Eps, nameof(options.Eps));
         Require.NotNegative(options.Temperature, nameof(options.Temperature));

@@ -15,10 +15,15 @@ public readonly record struct RankLoraOptions
     /// <summary>How router logits become scores; <see cref="RankGate.Router"/> only.</summary>
     public GateScore Score { get; init; }
 
-    /// <summary>What the bias is added to; the signed and absolute activation gates know <see cref="BiasMode.None"/> and <see cref="BiasMode.Selection"/>.</summary>
+    /// <summary>
+    /// What the bias is added to; the signed and absolute activation gates know <see cref="BiasMode.None"/> and
+    /// <see cref="BiasMode.Selection"/>.
+    /// </summary>
     public BiasMode BiasMode { get; init; }
 
-    /// <summary>How selected scores become gates; <see cref="RankGate.Router"/> and <see cref="RankGate.ActivationSoftmax"/>.</summary>
+    /// <summary>
+    /// How selected scores become gates; <see cref="RankGate.Router"/> and <see cref="RankGate.ActivationSoftmax"/>.
+    /// </summary>
     public GateNormalize Normalize { get; init; }
 
     /// <summary>Ranks per router row, divides R; 0 means 1. <see cref="RankGate.Router"/> only.</summary>
@@ -27,7 +32,10 @@ public readonly record struct RankLoraOptions
     /// <summary>Factor on the adapter's output, for example alpha / K; taken as it is, 0 gives 0.</summary>
     public required double Scale { get; init; }
 
-    /// <summary>Added to the normalising sum (<see cref="RankGate.Router"/>) or to the norm (<see cref="RankGate.ActivationSoftmax"/>), at least 0.</summary>
+    /// <summary>
+    /// Added to the normalising sum (<see cref="RankGate.Router"/>) or to the norm
+    /// (<see cref="RankGate.ActivationSoftmax"/>), at least 0.
+    /// </summary>
     public double Eps { get; init; }
 
     /// <summary>Divides the logits, greater than 0; 0 means 1.</summary>
@@ -36,7 +44,9 @@ public readonly record struct RankLoraOptions
     /// <summary><see cref="RankGate.ActivationSoftmax"/>: a gate below it is 0; at least 0.</summary>
     public double Threshold { get; init; }
 
-    /// <summary>Probability that an element of x is dropped, 0 &lt;= p &lt; 1. See <see cref="Dropout"/> for the mask.</summary>
+    /// <summary>
+    /// Probability that an element of x is dropped, 0 &lt;= p &lt; 1. See <see cref="Dropout"/> for the mask.
+    /// </summary>
     public double DropoutP { get; init; }
 
     /// <summary>Seed of the mask; the same in backward.</summary>

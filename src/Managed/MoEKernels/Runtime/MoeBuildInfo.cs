@@ -29,7 +29,8 @@ public sealed record MoeBuildInfo
     internal static MoeBuildInfo Parse(string text)
     {
         Dictionary<string, string> values = new(StringComparer.Ordinal);
-        foreach (string line in text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
+        foreach (string line in text.Split('\n',
+            StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
         {
             int equals = line.IndexOf('=', StringComparison.Ordinal);
             if (equals > 0)

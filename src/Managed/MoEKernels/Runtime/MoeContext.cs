@@ -8,8 +8,8 @@ using MoEKernels.Native;
 namespace MoEKernels;
 
 /// <summary>
-/// A device, its options and, on the CPU, its threads. Immutable (except for the logger); calls from several threads at once
-/// are safe. Dispose of it when it is no longer needed; calls that still run then finish first.
+/// A device, its options and, on the CPU, its threads. Immutable (except for the logger); calls from several threads at
+/// once are safe. Dispose of it when it is no longer needed; calls that still run then finish first.
 /// </summary>
 public sealed unsafe class MoeContext : IDisposable
 {
@@ -90,7 +90,9 @@ public sealed unsafe class MoeContext : IDisposable
     /// <summary>The instruction set in use; <see cref="InstructionSet.Auto"/> on a GPU.</summary>
     public InstructionSet InstructionSet { get; }
 
-    /// <summary>Receives this context's messages; may be exchanged at any time. Null sets <see cref="MoeRuntime.Logger"/>.</summary>
+    /// <summary>
+    /// Receives this context's messages; may be exchanged at any time. Null sets <see cref="MoeRuntime.Logger"/>.
+    /// </summary>
     [AllowNull]
     public ILogger Logger
     {
@@ -105,7 +107,9 @@ public sealed unsafe class MoeContext : IDisposable
             _handle.Dispose();
     }
 
-    /// <summary>Replaces the shared context, whose thread count cannot change. Who holds the old one may go on using it.</summary>
+    /// <summary>
+    /// Replaces the shared context, whose thread count cannot change. Who holds the old one may go on using it.
+    /// </summary>
     internal static MoeContext ReplaceDefault(int threadCount)
     {
         lock (DefaultLock)
@@ -132,8 +136,11 @@ public sealed unsafe class MoeContext : IDisposable
     private static void Check(MoeContextOptions options)
     {
         Require.Defined((uint)options.Device, (uint)DeviceType.Cuda, nameof(options), nameof(options.Device));
-        Require.Defined((uint)options.InstructionSet, (uint)InstructionSet.Neon, nameof(options), nameof(options.InstructionSet));
-        Require.Option(options.DeviceIndex >= 0, options.DeviceIndex, "at least 0", nameof(options), nameof(options.DeviceIndex));
-        Require.Option(options.ThreadCount >= 0, options.ThreadCount, "at least 0", nameof(options), nameof(options.ThreadCount));
+        Require.Defined((uint)options.InstructionSet, (uint)InstructionSet.Neon, nameof(options),
+            nameof(options.InstructionSet));
+        Require.Option(options.DeviceIndex >= 0, options.DeviceIndex, "at least 0", nameof(options),
+            nameof(options.DeviceIndex));
+        Require.Option(options.ThreadCount >= 0, options.ThreadCount, "at least 0", nameof(options),
+            nameof(options.ThreadCount));
     }
 }

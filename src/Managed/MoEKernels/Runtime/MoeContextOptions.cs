@@ -11,7 +11,9 @@ public sealed record MoeContextOptions
     /// <summary>Which device of that kind, from 0; 0 on the CPU.</summary>
     public int DeviceIndex { get; init; }
 
-    /// <summary>CPU threads, the calling one included; 0: one per core this process may use. Results do not depend on it.</summary>
+    /// <summary>
+    /// CPU threads, the calling one included; 0: one per core this process may use. Results do not depend on it.
+    /// </summary>
     public int ThreadCount { get; init; }
 
     /// <summary>Instruction set of the CPU backend. One that the processor lacks is an error.</summary>

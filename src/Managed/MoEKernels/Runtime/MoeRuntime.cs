@@ -9,10 +9,10 @@ using MoEKernels.Native;
 namespace MoEKernels;
 
 /// <summary>
-/// The native library behind everything: where it is found, what it is, which devices it sees. It is loaded by the first call
-/// that needs it. Searched, in this order: <see cref="LibraryResolver"/>, <see cref="LibraryPath"/>, the environment variable
-/// named by <see cref="LibraryPathVariable"/>, <c>runtimes/&lt;rid&gt;/native</c> beside the assembly and the application, these
-/// folders themselves, and the runtime's own probing.
+/// The native library behind everything: where it is found, what it is, which devices it sees. It is loaded by the
+/// first call that needs it. Searched, in this order: <see cref="LibraryResolver"/>, <see cref="LibraryPath"/>, the
+/// environment variable named by <see cref="LibraryPathVariable"/>, <c>runtimes/&lt;rid&gt;/native</c> beside the
+/// assembly and the application, these folders themselves, and the runtime's own probing.
 /// </summary>
 public static unsafe class MoeRuntime
 {
@@ -27,7 +27,8 @@ public static unsafe class MoeRuntime
     private static BackendChoice? _backend;
 
     /// <summary>
-    /// Full path of the native library, or of its folder; null: search. Can be set only before the library is first used.
+    /// Full path of the native library, or of its folder; null: search. Can be set only before the library is first
+    /// used.
     /// </summary>
     /// <exception cref="InvalidOperationException">Set after first use.</exception>
     public static string? LibraryPath
@@ -37,8 +38,8 @@ public static unsafe class MoeRuntime
     }
 
     /// <summary>
-    /// Loads the native library in the application's own way and returns its handle, or 0 to let the search go on. Can be set
-    /// only before the library is first used.
+    /// Loads the native library in the application's own way and returns its handle, or 0 to let the search go on. Can
+    /// be set only before the library is first used.
     /// </summary>
     /// <exception cref="InvalidOperationException">Set after first use.</exception>
     public static Func<nint>? LibraryResolver
@@ -47,7 +48,9 @@ public static unsafe class MoeRuntime
         set => SetBeforeLoad(ref _libraryResolver, value, nameof(LibraryResolver));
     }
 
-    /// <summary>Receives messages of the runtime and of every context without a logger of its own. Default: none.</summary>
+    /// <summary>
+    /// Receives messages of the runtime and of every context without a logger of its own. Default: none.
+    /// </summary>
     public static ILogger Logger
     {
         get => _logger;
@@ -62,7 +65,9 @@ public static unsafe class MoeRuntime
     /// <exception cref="MoeLibraryLoadException">The native library cannot be loaded.</exception>
     public static string LoadedLibraryPath => Loaded().Path;
 
-    /// <summary>Each step taken to find the library and its outcome, also after a failure. Loads the library if need be.</summary>
+    /// <summary>
+    /// Each step taken to find the library and its outcome, also after a failure. Loads the library if need be.
+    /// </summary>
     public static IReadOnlyList<string> LoadTrace => State().Trace;
 
     /// <summary>Version of the ABI that this assembly and the library share.</summary>
@@ -81,8 +86,8 @@ public static unsafe class MoeRuntime
     public static BackendChoice DefaultBackend => _backend ?? ChooseBackend();
 
     /// <summary>
-    /// Threads of <see cref="MoeContext.Default"/>, the calling one included; initially one per core this process may use.
-    /// Setting it replaces the default context (0: back to one per core); results do not depend on it.
+    /// Threads of <see cref="MoeContext.Default"/>, the calling one included; initially one per core this process may
+    /// use. Setting it replaces the default context (0: back to one per core); results do not depend on it.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">Set to less than 0.</exception>
     /// <exception cref="MoeLibraryLoadException">The native library cannot be loaded.</exception>
@@ -97,7 +102,9 @@ public static unsafe class MoeRuntime
     }
 
     /// <summary>Loads the library now, instead of with the first call that needs it.</summary>
-    /// <exception cref="MoeLibraryLoadException">It cannot be loaded; the exception holds the trace of the search.</exception>
+    /// <exception cref="MoeLibraryLoadException">
+    /// It cannot be loaded; the exception holds the trace of the search.
+    /// </exception>
     public static void Initialize() => Loaded();
 
     /// <summary>Loads the library now and says whether that worked.</summary>
@@ -133,7 +140,10 @@ public static unsafe class MoeRuntime
         return devices;
     }
 
-    /// <summary>What a bug report needs: library, build, devices, backend and load trace, as lines of text. Never throws a load failure.</summary>
+    /// <summary>
+    /// What a bug report needs: library, build, devices, backend and load trace, as lines of text. Never throws a load
+    /// failure.
+    /// </summary>
     public static string Describe()
     {
         LoadState state = State();
@@ -141,7 +151,10 @@ public static unsafe class MoeRuntime
             return failure.Message;
         List<string> lines = [$"library: {state.Path}", $"abi: {state.AbiVersion}", state.BuildInfo!.Text.TrimEnd()];
         foreach (MoeDevice device in GetDevices())
-            lines.Add($"device: {device.Type} {device.Index}: {device.Name}, {device.CoreCount} cores, {device.TotalMemory} bytes");
+        {
+            lines.Add($"device: {device.Type} {device.Index}: {device.Name}, {device.CoreCount} cores, "
+                + $"{device.TotalMemory} bytes");
+        }
         lines.Add($"backend: {DefaultBackend.Device}: {DefaultBackend.Reason}");
         lines.Add("load trace:");
         foreach (string step in state.Trace)
@@ -168,9 +181,15 @@ public static unsafe class MoeRuntime
             LoadState state = LoadCore();
             _state = state;
             if (state.Failure is { } failure)
+            {
                 Messages.LibraryLoadFailed(_logger, failure.Message);
+            }
             else
-                Messages.LibraryLoaded(_logger, state.Path, state.BuildInfo!.Version, state.AbiVersion, state.BuildInfo.InstructionSets);
+            {
+                Messages.LibraryLoaded(_logger, state.Path, state.BuildInfo!.Version, state.AbiVersion,
+                    state.BuildInfo.InstructionSets);
+            }
+
             return state;
         }
     }
@@ -194,9 +213,11 @@ public static unsafe class MoeRuntime
         {
             return LoadState.Failed(failure.ShortMessage, failure.Trace, failure.InnerException);
         }
-        catch (Exception failure) when (failure is DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
+        catch (Exception failure) when (
+            failure is DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
         {
-            return LoadState.Failed($"The native library '{loader.Path}' is not a MoEKernels library of this release: {failure.Message}",
+            return LoadState.Failed(
+                $"The native library '{loader.Path}' is not a MoEKernels library of this release: {failure.Message}",
                 loader.Trace, failure);
         }
     }
@@ -204,7 +225,8 @@ public static unsafe class MoeRuntime
     private static BackendChoice ChooseBackend()
     {
         MoeStatus status = TryCountDevices(DeviceType.Cuda, out int count, out string reason);
-        BackendChoice choice = status != MoeStatus.Ok ? new BackendChoice(DeviceType.Cpu, $"CUDA cannot be used: {reason}")
+        BackendChoice choice = status != MoeStatus.Ok
+            ? new BackendChoice(DeviceType.Cpu, $"CUDA cannot be used: {reason}")
             : count == 0 ? new BackendChoice(DeviceType.Cpu, "the CUDA library found no device")
             : new BackendChoice(DeviceType.Cuda, $"{count} CUDA device{(count == 1 ? "" : "s")} found");
         if (Interlocked.CompareExchange(ref _backend, choice, null) is { } earlier)
@@ -231,7 +253,8 @@ public static unsafe class MoeRuntime
             NativeError.ThrowIfFailed(NativeMethods.DeviceQuery((int)type, index, &info));
             ReadOnlySpan<byte> name = info.Name;
             int end = name.IndexOf((byte)0);
-            devices.Add(new MoeDevice(type, index, Encoding.UTF8.GetString(end < 0 ? name : name[..end]), info.CoreCount,
+            devices.Add(new MoeDevice(type, index, Encoding.UTF8.GetString(end < 0 ? name : name[..end]),
+                info.CoreCount,
                 info.CapabilityMajor, info.CapabilityMinor, info.TotalMemory));
         }
     }
@@ -241,13 +264,18 @@ public static unsafe class MoeRuntime
         lock (LoadLock)
         {
             if (_state is not null)
-                throw new InvalidOperationException($"{nameof(MoeRuntime)}.{name} must be set before the native library is first used.");
+            {
+                throw new InvalidOperationException(
+                    $"{nameof(MoeRuntime)}.{name} must be set before the native library is first used.");
+            }
+
             field = value;
         }
     }
 
     private sealed record LoadState(
-        string Path, int AbiVersion, MoeBuildInfo? BuildInfo, IReadOnlyList<string> Trace, MoeLibraryLoadException? Failure)
+        string Path, int AbiVersion, MoeBuildInfo? BuildInfo, IReadOnlyList<string> Trace,
+        MoeLibraryLoadException? Failure)
     {
         internal static LoadState Failed(string text, IReadOnlyList<string> trace, Exception? cause)
         {
