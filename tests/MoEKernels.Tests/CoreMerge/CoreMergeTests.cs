@@ -138,7 +138,8 @@ public sealed class CoreMergeTests
         Case<float, float, float> given = new(Variants[0], (6, 8, 4, 4, 3), false);
         given.Forward();
         float[] once = (float[])given.Y.Clone();
-        CoreMergeOptions adding = given.Options with { Flags = CallFlags.AccumulateOutput | CallFlags.AccumulateGradients };
+        CallFlags flags = CallFlags.AccumulateOutput | CallFlags.AccumulateGradients;
+        CoreMergeOptions adding = given.Options with { Flags = flags };
         CoreMerge.Forward(given.Shape, adding, given.X, given.A, given.B, given.C, given.Y, given.U, given.P, given.V,
             given.Wg);
         Assert.That(given.Y, Is.EqualTo(once.Select(value => 2 * value)).Within(1e-5f));

@@ -54,7 +54,7 @@ public sealed unsafe class LayoutTests
                 Does.Contain("moek_gate_args"));
             Assert.That(AbiHandshake.FindMismatch(
                 type with { Fields = [field with { ManagedOffset = field.Offset + 8 }] }),
-                Does.Contain("moek_gate_args.logits_stride").And.Contain($"offset {field.Offset}"));
+                Does.Contain("moek_gate_args.logits_stride").And.Contain($"at {field.Offset} there"));
             Assert.That(AbiHandshake.FindMismatch(type with { Fields = [field with { Name = "gone" }] }),
                 Does.Contain("moek_gate_args.gone"));
         });

@@ -47,7 +47,7 @@ internal static unsafe class AbiHandshake
         if (status != (int)MoeStatus.Ok)
             return $"it does not know {name}: {NativeError.Describe(status)}";
         if (nativeOffset != (ulong)offset || nativeSize != (ulong)size)
-            return $"{name} has offset {nativeOffset} and {nativeSize} bytes there, offset {offset} and {size} bytes here";
+            return $"{name} has {nativeSize} bytes at {nativeOffset} there, {size} bytes at offset {offset} here";
         return null;
     }
 }

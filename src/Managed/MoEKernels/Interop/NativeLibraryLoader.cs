@@ -38,10 +38,10 @@ internal sealed class NativeLibraryLoader
             && !TryAppLocal(assembly) && !TryDefaultProbing(assembly))
         {
             throw new MoeLibraryLoadException(
-                $"The native library '{FileName}' for {RuntimeInformation.RuntimeIdentifier} was not found or cannot be "
-                + $"loaded. It belongs into runtimes/{PortableRuntimeIdentifier}/native beside the application; to use "
-                + $"one elsewhere, set {nameof(MoeRuntime)}.{nameof(MoeRuntime.LibraryPath)} or the environment variable "
-                + $"{MoeRuntime.LibraryPathVariable} to its full path.", [.. _trace]);
+                $"The native library '{FileName}' for {RuntimeInformation.RuntimeIdentifier} was not found or cannot "
+                + $"be loaded. It belongs into runtimes/{PortableRuntimeIdentifier}/native beside the application; to use "
+                + $"one elsewhere, set {nameof(MoeRuntime)}.{nameof(MoeRuntime.LibraryPath)} or the environment "
+                + $"variable {MoeRuntime.LibraryPathVariable} to its full path.", [.. _trace]);
         }
 
         try
