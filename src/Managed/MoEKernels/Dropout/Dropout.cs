@@ -21,19 +21,7 @@ public static unsafe class Dropout
     public static void Mask(MoeContext context, in DropoutArgs args, nint stream)
     {
         ArgumentNullException.ThrowIfNull(context);
-        Native.DropoutArgs native = new()
-        {
-            StructSize = (uint)sizeof(Native.DropoutArgs),
-            T = args.T,
-            D = args.D,
-            MaskStride = args.MaskStride,
-            P = args.P,
-            Seed = args.Seed,
-            Offset = args.Offset,
-            Stream = (int)args.Stream,
-            MaskDtype = (int)args.MaskDType,
-            Mask = (void*)args.Mask,
-        };
+        Native.DropoutArgs native = NativeDropoutArgs.Create(args);
         using ContextLease lease = context.Lease();
         NativeError.ThrowIfFailed(NativeMethods.DropoutMask(lease.Pointer, &native, (void*)stream));
     }
