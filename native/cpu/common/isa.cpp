@@ -3,6 +3,8 @@
 #if defined(MOEK_HAVE_X86_ISAS) && defined(_MSC_VER) && !defined(__clang__)
 #include <immintrin.h>
 #include <intrin.h>
+#elif defined(MOEK_HAVE_X86_ISAS)
+#include <cpuid.h>
 #endif
 
 #include "core/check.hpp"
@@ -39,7 +41,10 @@ bool has_avx512() {
 
 // The compiler's run-time library asks the operating system's part (XGETBV) too.
 bool has_avx2() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    // __builtin_cpu_supports knows F16C only in newer compilers.
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    const bool has_f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c;
 }
 
 bool has_avx512() {

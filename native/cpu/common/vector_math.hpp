@@ -3,9 +3,14 @@
 
 #include <math.h>
 
+#include <limits>
+
 #include "core/dtype.hpp"
 
 namespace moek::cpu::MOEK_ISA_NAME {
+
+template <class Real>
+static constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
 
 // exp(x), within 2 units in the last place; 0 for -infinity, infinity where the result overflows. x must not be NaN.
 static inline float exponential(float x) {
@@ -71,7 +76,7 @@ static inline void map_lanes(const Real* in, Real* out, int64_t count, Function 
 template <class Real>
 static inline Real largest_of(const Real* in, int64_t count) {
     Real lane[kBlock];
-    for (int64_t i = 0; i < kBlock; ++i) lane[i] = -static_cast<Real>(HUGE_VAL);
+    for (int64_t i = 0; i < kBlock; ++i) lane[i] = -kInfinity<Real>;
     int64_t start = 0;
     for (; start + kBlock <= count; start += kBlock) {
         for (int64_t i = 0; i < kBlock; ++i) lane[i] = in[start + i] > lane[i] ? in[start + i] : lane[i];

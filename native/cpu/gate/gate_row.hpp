@@ -33,9 +33,6 @@ static constexpr int64_t gate_row_scratch(int64_t E) {
 
 namespace gate_detail {
 
-template <class Real>
-static constexpr Real kInfinity = static_cast<Real>(HUGE_VAL);
-
 // Copies the logits with NaN replaced by -infinity and returns the largest.
 template <class Real>
 static inline Real clean(const Real* logits, int64_t E, Real* z) {

@@ -3,9 +3,9 @@
 // All of these give the k largest keys, best first, equal keys in the order of their ids. Keys are not NaN.
 #pragma once
 
-#include <math.h>
-
 #include <cstdint>
+
+#include "cpu/common/vector_math.hpp"
 
 namespace moek::cpu::MOEK_ISA_NAME {
 namespace top_k_detail {
@@ -54,7 +54,7 @@ static inline Real lower_bound(const Real* keys, int64_t E, int64_t k) {
         const Real other = lane[j];
         for (size_t i = 0; i < kLanes; ++i) not_below[i] += static_cast<int32_t>(other >= lane[i]);
     }
-    Real bound = -static_cast<Real>(HUGE_VAL);
+    Real bound = -kInfinity<Real>;
     for (size_t i = 0; i < kLanes; ++i) {
         const Real candidate = not_below[i] >= k ? lane[i] : bound;
         bound = candidate > bound ? candidate : bound;
