@@ -12,7 +12,7 @@ public class GateBenchmarks : OpBenchmarks
     [Params(16, 2048)]
     public long T { get; set; }
 
-    [Params(8, 64, 256)]
+    [Params(8, 256)]
     public long E { get; set; }
 
     [Params(2, 8)]

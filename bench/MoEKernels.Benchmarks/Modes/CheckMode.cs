@@ -67,8 +67,8 @@ internal static class CheckMode
         precision is Precision.F32 or Precision.F64 || !implementation.Name.StartsWith(Implementation.Torch, StringComparison.Ordinal);
 
     /// <summary>
-    /// Of the Euclidean norm of the difference to that of the expected tensor. bf16: the operands are exact and a result is rounded
-    /// once, by 2^-8 at most.
+    /// Of the Euclidean norm of the difference to that of the expected tensor. bf16: the operands are exact, and a result is rounded
+    /// by 2^-8 of itself at most, mostly by less; a layer's twice.
     /// </summary>
     private static double Tolerance(Precision precision) => precision switch
     {

@@ -16,6 +16,27 @@ internal static class CaseLists
                     yield return new GateCase(kind, T: 70, E: 64, K: 8, precision);
                 }
             }
+            foreach (RankLoraKind kind in Enum.GetValues<RankLoraKind>())
+            {
+                foreach (Precision precision in Enum.GetValues<Precision>())
+                {
+                    yield return new RankLoraCase(kind, T: 3, DIn: 37, DOut: 21, R: 5, K: 2, precision);
+                    yield return new RankLoraCase(kind, T: 70, DIn: 96, DOut: 128, R: 64, K: 8, precision);
+                }
+            }
+            foreach (CoreRouter router in new[] { CoreRouter.Core, CoreRouter.Input })
+            {
+                foreach (Precision precision in Enum.GetValues<Precision>())
+                {
+                    yield return new CoreMergeCase(router, T: 3, DIn: 37, DOut: 21, R: 5, E: 3, precision);
+                    yield return new CoreMergeCase(router, T: 70, DIn: 96, DOut: 128, R: 16, E: 8, precision);
+                }
+            }
+            foreach (LayerKind kind in Enum.GetValues<LayerKind>())
+            {
+                foreach (Precision precision in Enum.GetValues<Precision>())
+                    yield return new LayerCase(kind, T: 33, D: 72, precision);
+            }
         }
     }
 
@@ -28,6 +49,26 @@ internal static class CaseLists
             yield return new GateCase(GateKind.Softmax, T: 2048, E: 8, K: 2, Precision.F32);
             yield return new GateCase(GateKind.SoftmaxRaw, T: 2048, E: 64, K: 8, Precision.F32);
             yield return new GateCase(GateKind.SigmoidSelectionBias, T: 2048, E: 256, K: 8, Precision.F32);
+
+            (long T, long D, Precision Precision)[] adapters =
+            [
+                (16, 1024, Precision.F32),
+                (512, 1024, Precision.F32),
+                (2048, 1024, Precision.F32),
+                (16, 4096, Precision.F32),
+                (512, 4096, Precision.F32),
+                (512, 1024, Precision.BF16),
+                (512, 1024, Precision.MixedBF16),
+            ];
+            foreach ((long t, long d, Precision precision) in adapters)
+                yield return new RankLoraCase(RankLoraKind.SMoRA, t, d, d, R: 64, K: 8, precision);
+            foreach ((long t, long d, Precision precision) in adapters)
+                yield return new CoreMergeCase(CoreRouter.Core, t, d, d, R: 16, E: 8, precision);
+            foreach (LayerKind kind in Enum.GetValues<LayerKind>())
+            {
+                yield return new LayerCase(kind, T: 16, D: 1024, Precision.F32);
+                yield return new LayerCase(kind, T: 512, D: 1024, Precision.F32);
+            }
         }
     }
 }
