@@ -100,7 +100,7 @@ public sealed class CoMoLLinear : AdapterLinear, IRoutedModule
         }
 
         if (TrackRouting)
-            _totals.Add(result.Mixture.sum(0));
+            _totals.Add(result.Mixture.sum(dim: 0));
         return output.MoveToOuterDisposeScope();
     }
 }

@@ -94,7 +94,7 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
         if (result.Counts is not null && HasLoadBias && training)
             _load.Add(result.Counts);
         if (TrackRouting)
-            _totals.Add(result.Counts ?? result.Weights.reshape(-1, RouteCount).sum(0));
+            _totals.Add(result.Counts ?? result.Weights.reshape(-1, RouteCount).sum(dim: 0));
         return result.MoveToOuterDisposeScope();
     }
 
