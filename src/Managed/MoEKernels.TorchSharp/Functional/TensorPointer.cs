@@ -21,9 +21,6 @@ internal static partial class TensorPointer
         return tensor.numel() == 0 ? 0 : ThroughStorage(tensor);
     }
 
-    /// <summary>Address of the first element, 0 for no tensor.</summary>
-    public static nint OfOptional(Tensor? tensor) => tensor is null ? 0 : Of(tensor);
-
     internal static nint ThroughStorage(Tensor tensor) =>
         new AddressOnlyStorage(tensor).data_ptr() + (nint)(tensor.storage_offset() * tensor.ElementSize);
 

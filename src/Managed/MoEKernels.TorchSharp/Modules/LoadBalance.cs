@@ -5,48 +5,56 @@ namespace MoEKernels.TorchSharp;
 /// <summary>
 /// How often each expert was chosen since the last update of the load bias. Safe for several threads at once.
 /// </summary>
-internal sealed class LoadBalance(long experts) : IDisposable
+/// <remarks>
+/// The counts stay on the device of the forward passes, so that counting never waits for one. They exist from the start: a tensor made inside
+/// inference mode could not be added to outside of it.
+/// </remarks>
+internal sealed class LoadBalance(long experts, Device? device) : IDisposable
 {
     private readonly Lock _lock = new();
-    private Tensor? _counts;
+    private Tensor _counts = zeros(experts, dtype: ScalarType.Int32, device: device).DetachFromDisposeScope();
+    private bool _isEmpty = true;
 
     public void Add(Tensor counts)
     {
         lock (_lock)
         {
-            if (_counts is not null && _counts.device_type == counts.device_type && _counts.device_index == counts.device_index)
-            {
-                _counts.add_(counts);
-                return;
-            }
-            using Tensor? before = _counts;
-            using Tensor? moved = before?.to(counts.device);
-            _counts = (moved is null ? counts.to(ScalarType.Int32, copy: true) : moved.add(counts).to(ScalarType.Int32)).DetachFromDisposeScope();
+            MoveTo(counts);
+            _counts.add_(counts);
+            _isEmpty = false;
         }
     }
 
-    /// <summary>The counts as numbers; zeros when nothing was counted.</summary>
     public int[] ToArray()
     {
         lock (_lock)
         {
-            if (_counts is null)
-                return new int[experts];
             using Tensor host = _counts.cpu();
             return host.data<int>().ToArray();
         }
     }
 
-    /// <summary>Hands out the counts and starts anew; null when nothing was counted. The caller disposes of them.</summary>
-    public Tensor? Take()
+    /// <summary>Uses the counts on the device of a tensor and starts anew; does nothing when nothing was counted.</summary>
+    public void Take(Tensor like, Action<Tensor> use)
     {
         lock (_lock)
         {
-            Tensor? counts = _counts;
-            _counts = null;
-            return counts;
+            if (_isEmpty)
+                return;
+            MoveTo(like);
+            use(_counts);
+            _counts.zero_();
+            _isEmpty = true;
         }
     }
 
-    public void Dispose() => Take()?.Dispose();
+    public void Dispose() => _counts.Dispose();
+
+    private void MoveTo(Tensor like)
+    {
+        if (_counts.device_type == like.device_type && _counts.device_index == like.device_index)
+            return;
+        using Tensor before = _counts;
+        _counts = before.to(like.device).DetachFromDisposeScope();
+    }
 }

@@ -52,10 +52,9 @@ public sealed class SMoRALinear : AdapterLinear, IRoutedModule
         _options = RankLoraOptions.Smora(config.Alpha, config.ActiveRanks) with { RankPartition = config.RankPartition, Eps = config.Epsilon };
         if (config.Gate == SMoRAGate.SoftmaxOverSelected)
             _options = _options with { Score = GateScore.Softmax, BiasMode = BiasMode.None };
-        _load = new LoadBalance(config.Rank);
-        _totals = new RoutingTotals(config.Rank);
-
         Device device = baseLayer.weight.device;
+        _load = new LoadBalance(config.Rank, device);
+        _totals = new RoutingTotals(config.Rank);
         _router = nn.Linear(InFeatures, config.Rank / config.RankPartition, hasBias: false, device, ParameterType);
         _loadBias = zeros(config.Rank, dtype: TensorTypes.Accumulator(ParameterType), device: device).DetachFromDisposeScope();
         register_module(RouterName, _router);
@@ -90,11 +89,7 @@ public sealed class SMoRALinear : AdapterLinear, IRoutedModule
     {
         if (!HasLoadBias)
             throw new InvalidOperationException($"The gate {_config.Gate} has no load bias to update; expected {SMoRAGate.Sigmoid}.");
-        using Tensor? counts = _load.Take();
-        if (counts is null)
-            return;
-        using Tensor local = counts.to(_loadBias.device);
-        MoeFunctional.UpdateGateBias(_loadBias, local, _config.BiasUpdateRate);
+        _load.Take(_loadBias, counts => MoeFunctional.UpdateGateBias(_loadBias, counts, _config.BiasUpdateRate));
     }
 
     private protected override Tensor ForwardAdapted(Tensor input)

@@ -48,7 +48,7 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
         InFeatures = inFeatures;
         ActiveExperts = k;
         _options = options;
-        _load = new LoadBalance(experts);
+        _load = new LoadBalance(experts, device);
         _totals = new RoutingTotals(experts);
         RouteCount = experts;
 
@@ -117,11 +117,8 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
     {
         if (_loadBias is null)
             throw new InvalidOperationException($"The gate has no load bias to update; expected {nameof(BiasMode)}.{BiasMode.Selection} or {BiasMode.Weight} in its options.");
-        using Tensor? counts = _load.Take();
-        if (counts is null)
-            return;
-        using Tensor local = counts.to(_loadBias.device);
-        MoeFunctional.UpdateGateBias(_loadBias, local, rate);
+        Tensor bias = _loadBias;
+        _load.Take(bias, counts => MoeFunctional.UpdateGateBias(bias, counts, rate));
     }
 
     /// <inheritdoc/>

@@ -85,12 +85,12 @@ public static partial class ReferenceOps
             (Tensor weights, Tensor chosen) = (a / (norm * temperature)).softmax(-1).topk((int)k, dim: -1);
             if (options.Threshold > 0)
                 weights = weights * (weights >= options.Threshold).to(weights.dtype);
-            return (options.Normalize switch
-            {
-                GateNormalize.SumToOne => weights / weights.sum(-1, keepdim: true),
-                GateNormalize.SumToK => weights * k / weights.sum(-1, keepdim: true),
-                _ => weights,
-            }, chosen);
+            if (options.Normalize == GateNormalize.None)
+                return (weights, chosen);
+            // A token whose every rank is below the threshold keeps gates of 0.
+            Tensor sum = weights.sum(-1, keepdim: true);
+            weights = weights / (sum + (sum == 0).to(sum.dtype));
+            return (options.Normalize == GateNormalize.SumToK ? weights * k : weights, chosen);
         }
 
         using var noGrad = no_grad();
