@@ -117,6 +117,20 @@ public sealed unsafe class NativeLogTests
     }
 
     [Test]
+    public void LoggerThatThrows_DoesNotKeepAContextFromBeingCreated()
+    {
+        ThrowingLogger logger = new();
+        using MoeContext context = new(new MoeContextOptions
+        {
+            ThreadCount = 1,
+            Logger = logger,
+            MinimumLogLevel = LogLevel.Trace,
+        });
+
+        Assert.That(logger.Calls, Is.GreaterThan(0));
+    }
+
+    [Test]
     public void CallbackWithoutATarget_DoesNoHarm()
     {
         byte message = 0;

@@ -68,7 +68,8 @@ public sealed unsafe class MoeContext : IDisposable
             _handle.Dispose();
             throw;
         }
-        Messages.ContextCreated(Logger, Device, DeviceIndex, ThreadCount, InstructionSet);
+        QuietLogger logger = new(Logger);
+        Messages.ContextCreated(logger, Device, DeviceIndex, ThreadCount, InstructionSet);
     }
 
     /// <summary>

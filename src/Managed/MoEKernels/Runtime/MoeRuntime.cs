@@ -174,24 +174,20 @@ public static unsafe class MoeRuntime
 
     private static LoadState Load()
     {
+        LoadState state;
         lock (LoadLock)
         {
             if (_state is { } done)
                 return done;
-            LoadState state = LoadCore();
-            _state = state;
-            if (state.Failure is { } failure)
-            {
-                Messages.LibraryLoadFailed(_logger, failure.Message);
-            }
-            else
-            {
-                Messages.LibraryLoaded(_logger, state.Path, state.BuildInfo!.Version, state.AbiVersion,
-                    state.BuildInfo.InstructionSets);
-            }
-
-            return state;
+            _state = state = LoadCore();
         }
+        // Outside the lock: a logger may ask this class something, from whichever thread it likes.
+        QuietLogger logger = new(_logger);
+        if (state.Failure is { } failure)
+            Messages.LibraryLoadFailed(logger, failure.Message);
+        else if (state.BuildInfo is { } build)
+            Messages.LibraryLoaded(logger, state.Path, build.Version, state.AbiVersion, build.InstructionSets);
+        return state;
     }
 
     private static LoadState LoadCore()
@@ -231,7 +227,8 @@ public static unsafe class MoeRuntime
             : new BackendChoice(DeviceType.Cuda, $"{count} CUDA device{(count == 1 ? "" : "s")} found");
         if (Interlocked.CompareExchange(ref _backend, choice, null) is { } earlier)
             return earlier;
-        Messages.BackendChosen(_logger, choice.Device, choice.Reason);
+        QuietLogger logger = new(_logger);
+        Messages.BackendChosen(logger, choice.Device, choice.Reason);
         return choice;
     }
 
