@@ -1,5 +1,6 @@
 # Fails when an object file that is compiled once per instruction set defines a symbol that the linker could merge with
 # another file's: weak or unique ones, and global ones outside the instruction set's namespace.
+cmake_minimum_required(VERSION 3.22)
 foreach(object IN LISTS OBJECTS)
   if(NOT object MATCHES "moekernels_isa_([a-z0-9]+)\\.dir")
     message(FATAL_ERROR "cannot tell the instruction set of ${object}")
