@@ -34,13 +34,13 @@
  *               is kept. Outputs must not overlap inputs or each other. CPU contexts take host pointers, CUDA contexts
  *               device pointers of that context's device; element alignment suffices.
  *
- * Workspace     `*_workspace` tells the bytes a call needs; contents are undefined before and after. When it is 0 a
- *               null pointer is legal.
+ * Workspace     `*_workspace` tells the bytes a call needs, at any alignment; contents are undefined before and after.
+ *               When it is 0 a null pointer is legal.
  *
  * Stream        Null on the CPU. On CUDA a `cudaStream_t`; null is the legacy default stream.
  *
- * T = 0         Legal: per-token outputs are left alone, weight gradients and counts are written as zeros unless
- *               accumulating.
+ * T = 0         Legal, also with null pointers for what has no elements then: per-token outputs are left alone, weight
+ *               gradients and counts are written as zeros unless accumulating.
  *
  * Ties          Higher score first, then the lower id. -0 equals +0.
  *
