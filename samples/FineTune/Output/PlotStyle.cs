@@ -1,0 +1,56 @@
+using ScottPlot;
+
+namespace FineTune;
+
+/// <summary>What all plots share: the font that comes with the sample, colours, sizes.</summary>
+internal static class PlotStyle
+{
+    private const string Font = "Open Sans";
+
+    /// <summary>Pixels left of a plot, so that its label keeps clear of its numbers.</summary>
+    private const int LeftSpace = 62;
+
+    /// <summary>The colours of lines, distinguishable in the common forms of colour blindness (Okabe and Ito 2008).</summary>
+    private static readonly Color[] Colours =
+    [
+        Color.FromHex("#0072B2"), Color.FromHex("#D55E00"), Color.FromHex("#009E73"), Color.FromHex("#CC79A7"),
+        Color.FromHex("#E69F00"), Color.FromHex("#56B4E9"), Color.FromHex("#000000"),
+    ];
+
+    private const int FigureWidth = 1500;
+    private const int FigureHeight = 950;
+
+    static PlotStyle()
+    {
+        // Without a font on the machine every label would vanish without an error.
+        string file = Path.Combine(AppContext.BaseDirectory, "Fonts", "OpenSans-Regular.ttf");
+        Fonts.AddFontFile(Font, file, bold: false, italic: false);
+        Fonts.Default = Font;
+    }
+
+    /// <summary>The colour of the line with a number.</summary>
+    public static Color Colour(int index) => Colours[index % Colours.Length];
+
+    /// <summary>A plot with title and axis labels in the sample's font.</summary>
+    public static Plot NewPlot(string title, string xLabel, string yLabel)
+    {
+        Plot plot = new();
+        plot.Font.Set(Font);
+        plot.Title(title, size: 15);
+        plot.XLabel(xLabel, size: 13);
+        plot.YLabel(yLabel, size: 13);
+        plot.Axes.Title.Label.Bold = false;
+        plot.Axes.Bottom.Label.Bold = false;
+        plot.Axes.Left.Label.Bold = false;
+        plot.Axes.Left.MinimumSize = LeftSpace;
+        plot.Grid.MajorLineColor = Colors.Black.WithAlpha(.08);
+        plot.Legend.FontName = Font;
+        plot.Legend.FontSize = 12;
+        plot.Legend.ShadowColor = Colors.Transparent;
+        plot.Legend.OutlineColor = Colors.Black.WithAlpha(.2);
+        return plot;
+    }
+
+    /// <summary>Writes a figure as PNG.</summary>
+    public static void Save(Multiplot figure, string path) => figure.SavePng(path, FigureWidth, FigureHeight);
+}
