@@ -5,7 +5,7 @@ public sealed class EnumParityTests
 {
     [TestCase(typeof(DType), typeof(Native.Dtype))]
     [TestCase(typeof(MoeStatus), typeof(Native.StatusCode))]
-    [TestCase(typeof(DeviceType), typeof(Native.DeviceType))]
+    [TestCase(typeof(MoeDeviceType), typeof(Native.DeviceType))]
     [TestCase(typeof(InstructionSet), typeof(Native.Isa))]
     [TestCase(typeof(CallFlags), typeof(Native.CallFlag))]
     [TestCase(typeof(GateScore), typeof(Native.GateScore))]

@@ -9,7 +9,7 @@ public sealed class ContextTests
 
         Assert.Multiple(() =>
         {
-            Assert.That(MoeContext.Default.Device, Is.EqualTo(DeviceType.Cpu));
+            Assert.That(MoeContext.Default.Device, Is.EqualTo(MoeDeviceType.Cpu));
             Assert.That(MoeContext.Default.ThreadCount, Is.GreaterThan(0));
             Assert.That(() => Gate.UpdateBias([1], new float[1], 1), Throws.Nothing);
         });
@@ -26,7 +26,7 @@ public sealed class ContextTests
 
         Assert.Multiple(() =>
         {
-            Assert.That(context.Device, Is.EqualTo(DeviceType.Cpu));
+            Assert.That(context.Device, Is.EqualTo(MoeDeviceType.Cpu));
             Assert.That(context.DeviceIndex, Is.Zero);
             Assert.That(context.ThreadCount, Is.EqualTo(2));
             Assert.That(context.InstructionSet, Is.EqualTo(InstructionSet.Scalar));
@@ -44,7 +44,7 @@ public sealed class ContextTests
     [Test]
     public void Create_WrongOption_IsNamed() => Assert.Multiple(() =>
     {
-        Assert.That(() => new MoeContext(new MoeContextOptions { Device = (DeviceType)7 }), Wrong("Device", "7"));
+        Assert.That(() => new MoeContext(new MoeContextOptions { Device = (MoeDeviceType)7 }), Wrong("Device", "7"));
         Assert.That(() => new MoeContext(new MoeContextOptions { DeviceIndex = -1 }), Wrong("DeviceIndex", "-1"));
         Assert.That(() => new MoeContext(new MoeContextOptions { DeviceIndex = 1 }),
             Throws.ArgumentException.With.Message.Contains("device_index"));

@@ -42,10 +42,10 @@ public sealed class RuntimeTests
 
         Assert.Multiple(() =>
         {
-            Assert.That(processor.Type, Is.EqualTo(DeviceType.Cpu));
+            Assert.That(processor.Type, Is.EqualTo(MoeDeviceType.Cpu));
             Assert.That(processor.Name, Is.Not.Empty);
             Assert.That(processor.CoreCount, Is.GreaterThan(0));
-            Assert.That(MoeRuntime.GetDevices(DeviceType.Cpu), Is.EqualTo(new[] { processor }));
+            Assert.That(MoeRuntime.GetDevices(MoeDeviceType.Cpu), Is.EqualTo(new[] { processor }));
         });
     }
 
@@ -55,8 +55,8 @@ public sealed class RuntimeTests
         BackendChoice choice = MoeRuntime.DefaultBackend;
 
         Assert.That(choice.Reason, Is.Not.Empty);
-        if (choice.Device == DeviceType.Cuda)
-            Assert.That(MoeRuntime.GetDevices(DeviceType.Cuda), Is.Not.Empty);
+        if (choice.Device == MoeDeviceType.Cuda)
+            Assert.That(MoeRuntime.GetDevices(MoeDeviceType.Cuda), Is.Not.Empty);
         else
             Assert.That(choice.Reason, Does.Contain("CUDA"));
     }
@@ -67,14 +67,14 @@ public sealed class RuntimeTests
         string missing = Path.Combine(TestContext.CurrentContext.WorkDirectory, "no-such-folder",
             "libmoekernels_cuda.so");
 
-        Assert.That(() => new MoeContext(new MoeContextOptions { Device = DeviceType.Cuda, CudaLibraryPath = missing }),
+        Assert.That(() => new MoeContext(new MoeContextOptions { Device = MoeDeviceType.Cuda, CudaLibraryPath = missing }),
             Throws.TypeOf<MoeBackendUnavailableException>().With.Message.Contains(missing)
                 .And.Property(nameof(MoeException.Status)).EqualTo(MoeStatus.BackendUnavailable));
     }
 
     [Test]
     public void GetDevices_UnknownKind_IsRefused() =>
-        Assert.That(() => MoeRuntime.GetDevices((DeviceType)5),
+        Assert.That(() => MoeRuntime.GetDevices((MoeDeviceType)5),
         Throws.InstanceOf<ArgumentException>().With.Message.Contains("5"));
 
     [Test]

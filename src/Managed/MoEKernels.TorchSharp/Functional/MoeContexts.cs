@@ -47,5 +47,5 @@ internal static class MoeContexts
 
     private static MoeContext CreateCpu(int threads) => new(new MoeContextOptions { ThreadCount = threads });
 
-    private static MoeContext CreateCuda(int index) => new(new MoeContextOptions { Device = DeviceType.Cuda, DeviceIndex = index });
+    private static MoeContext CreateCuda(int index) => new(new MoeContextOptions { Device = MoeDeviceType.Cuda, DeviceIndex = index });
 }

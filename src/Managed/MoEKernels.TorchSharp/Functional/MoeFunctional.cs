@@ -28,8 +28,8 @@ public static partial class MoeFunctional
         get => MoeContexts.CpuOverride;
         set
         {
-            if (value is not null && value.Device != DeviceType.Cpu)
-                throw new ArgumentException($"The context runs on {value.Device}; expected {DeviceType.Cpu}.", nameof(value));
+            if (value is not null && value.Device != MoeDeviceType.Cpu)
+                throw new ArgumentException($"The context runs on {value.Device}; expected {MoeDeviceType.Cpu}.", nameof(value));
             MoeContexts.CpuOverride = value;
         }
     }

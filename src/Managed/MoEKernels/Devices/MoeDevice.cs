@@ -9,5 +9,5 @@ namespace MoEKernels;
 /// <param name="CapabilityMinor">CUDA compute capability; 0 on the CPU.</param>
 /// <param name="TotalMemory">Bytes; 0 when unknown.</param>
 public sealed record MoeDevice(
-    DeviceType Type, int Index, string Name, int CoreCount, int CapabilityMajor, int CapabilityMinor,
+    MoeDeviceType Type, int Index, string Name, int CoreCount, int CapabilityMajor, int CapabilityMinor,
     ulong TotalMemory);

@@ -84,7 +84,7 @@ internal static class Require
     internal static MoeContext Host(MoeContext? context)
     {
         context ??= MoeContext.Default;
-        if (context.Device != DeviceType.Cpu)
+        if (context.Device != MoeDeviceType.Cpu)
         {
             throw new ArgumentException(
                 $"context: got one on {context.Device}, expected a CPU context: spans are host memory.",

@@ -16,12 +16,12 @@ internal static partial class Messages
 
     [LoggerMessage(EventId = 3, EventName = "BackendChosen", Level = LogLevel.Information,
         Message = "Default backend {Device}: {Reason}")]
-    internal static partial void BackendChosen(ILogger logger, DeviceType device, string reason);
+    internal static partial void BackendChosen(ILogger logger, MoeDeviceType device, string reason);
 
     [LoggerMessage(EventId = 4, EventName = "ContextCreated", Level = LogLevel.Debug,
         Message = "Context on {Device} {DeviceIndex}: {ThreadCount} threads, instruction set {Isa}")]
     internal static partial void ContextCreated(
-        ILogger logger, DeviceType device, int deviceIndex, int threadCount, InstructionSet isa);
+        ILogger logger, MoeDeviceType device, int deviceIndex, int threadCount, InstructionSet isa);
 
     [LoggerMessage(EventId = 100, EventName = "NativeMessage", Message = "{Message}")]
     internal static partial void NativeMessage(ILogger logger, LogLevel level, string message);

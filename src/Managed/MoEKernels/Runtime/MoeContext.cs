@@ -58,7 +58,7 @@ public sealed unsafe class MoeContext : IDisposable
         {
             ContextInfo info = new() { StructSize = (uint)sizeof(ContextInfo) };
             NativeError.ThrowIfFailed(NativeMethods.ContextQuery(_handle.Pointer, &info));
-            Device = (DeviceType)info.DeviceType;
+            Device = (MoeDeviceType)info.DeviceType;
             DeviceIndex = info.DeviceIndex;
             ThreadCount = info.ThreadCount;
             InstructionSet = (InstructionSet)info.Isa;
@@ -80,7 +80,7 @@ public sealed unsafe class MoeContext : IDisposable
     public static MoeContext Default => _default ?? CreateDefault();
 
     /// <summary>Kind of device.</summary>
-    public DeviceType Device { get; }
+    public MoeDeviceType Device { get; }
 
     /// <summary>Which device of that kind, from 0.</summary>
     public int DeviceIndex { get; }
@@ -136,7 +136,7 @@ public sealed unsafe class MoeContext : IDisposable
 
     private static void Check(MoeContextOptions options)
     {
-        Require.Defined((uint)options.Device, (uint)DeviceType.Cuda, nameof(options), nameof(options.Device));
+        Require.Defined((uint)options.Device, (uint)MoeDeviceType.Cuda, nameof(options), nameof(options.Device));
         Require.Defined((uint)options.InstructionSet, (uint)InstructionSet.Neon, nameof(options),
             nameof(options.InstructionSet));
         Require.Option(options.DeviceIndex >= 0, options.DeviceIndex, "at least 0", nameof(options),

@@ -6,7 +6,7 @@ namespace MoEKernels;
 public sealed record MoeContextOptions
 {
     /// <summary>Kind of device.</summary>
-    public DeviceType Device { get; init; }
+    public MoeDeviceType Device { get; init; }
 
     /// <summary>Which device of that kind, from 0; 0 on the CPU.</summary>
     public int DeviceIndex { get; init; }

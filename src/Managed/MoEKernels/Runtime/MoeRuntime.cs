@@ -119,9 +119,9 @@ public static unsafe class MoeRuntime
     /// <exception cref="MoeLibraryLoadException">The native library cannot be loaded.</exception>
     public static IReadOnlyList<MoeDevice> GetDevices()
     {
-        List<MoeDevice> devices = [.. GetDevices(DeviceType.Cpu)];
-        if (TryCountDevices(DeviceType.Cuda, out int count, out _) == MoeStatus.Ok)
-            AddDevices(devices, DeviceType.Cuda, count);
+        List<MoeDevice> devices = [.. GetDevices(MoeDeviceType.Cpu)];
+        if (TryCountDevices(MoeDeviceType.Cuda, out int count, out _) == MoeStatus.Ok)
+            AddDevices(devices, MoeDeviceType.Cuda, count);
         return devices;
     }
 
@@ -129,9 +129,9 @@ public static unsafe class MoeRuntime
     /// <param name="type">Kind of device.</param>
     /// <exception cref="MoeBackendUnavailableException">This kind cannot be used; the message says why.</exception>
     /// <exception cref="MoeLibraryLoadException">The native library cannot be loaded.</exception>
-    public static IReadOnlyList<MoeDevice> GetDevices(DeviceType type)
+    public static IReadOnlyList<MoeDevice> GetDevices(MoeDeviceType type)
     {
-        Require.Defined((uint)type, (uint)DeviceType.Cuda, nameof(type), nameof(DeviceType));
+        Require.Defined((uint)type, (uint)MoeDeviceType.Cuda, nameof(type), nameof(MoeDeviceType));
         Loaded();
         int count = 0;
         NativeError.ThrowIfFailed(NativeMethods.DeviceCount((int)type, &count));
@@ -220,11 +220,11 @@ public static unsafe class MoeRuntime
 
     private static BackendChoice ChooseBackend()
     {
-        MoeStatus status = TryCountDevices(DeviceType.Cuda, out int count, out string reason);
+        MoeStatus status = TryCountDevices(MoeDeviceType.Cuda, out int count, out string reason);
         BackendChoice choice = status != MoeStatus.Ok
-            ? new BackendChoice(DeviceType.Cpu, $"CUDA cannot be used: {reason}")
-            : count == 0 ? new BackendChoice(DeviceType.Cpu, "the CUDA library found no device")
-            : new BackendChoice(DeviceType.Cuda, $"{count} CUDA device{(count == 1 ? "" : "s")} found");
+            ? new BackendChoice(MoeDeviceType.Cpu, $"CUDA cannot be used: {reason}")
+            : count == 0 ? new BackendChoice(MoeDeviceType.Cpu, "the CUDA library found no device")
+            : new BackendChoice(MoeDeviceType.Cuda, $"{count} CUDA device{(count == 1 ? "" : "s")} found");
         if (Interlocked.CompareExchange(ref _backend, choice, null) is { } earlier)
             return earlier;
         QuietLogger logger = new(_logger);
@@ -232,7 +232,7 @@ public static unsafe class MoeRuntime
         return choice;
     }
 
-    private static MoeStatus TryCountDevices(DeviceType type, out int count, out string reason)
+    private static MoeStatus TryCountDevices(MoeDeviceType type, out int count, out string reason)
     {
         Loaded();
         int counted = 0;
@@ -242,7 +242,7 @@ public static unsafe class MoeRuntime
         return (MoeStatus)status;
     }
 
-    private static void AddDevices(List<MoeDevice> devices, DeviceType type, int count)
+    private static void AddDevices(List<MoeDevice> devices, MoeDeviceType type, int count)
     {
         for (int index = 0; index < count; index++)
         {

@@ -1,7 +1,7 @@
 namespace MoEKernels;
 
 /// <summary>Kind of device a context runs on.</summary>
-public enum DeviceType
+public enum MoeDeviceType
 {
     /// <summary>The host's processor.</summary>
     Cpu = 0,
