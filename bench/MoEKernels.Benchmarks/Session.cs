@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 namespace MoEKernels.Benchmarks;
 
 /// <summary>
-/// The process's threads. libtorch and this library have a pool each, and a comparison is only fair when both have the same size.
+/// The process's threads. libtorch and this library have a pool each, and a comparison is only fair when both have the
+/// same size.
 /// </summary>
 internal static class Session
 {

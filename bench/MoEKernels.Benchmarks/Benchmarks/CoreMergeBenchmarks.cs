@@ -4,8 +4,8 @@ using MoEKernels.Benchmarks.Workloads;
 namespace MoEKernels.Benchmarks.Benchmarks;
 
 /// <summary>
-/// Core-space merging (CoMoL) on [T, D], the adapter's output without the base layer's. The baseline is the fastest form in plain
-/// TorchSharp operations, one product with the stacked cores; the published code's einsum stands beside it.
+/// Core-space merging (CoMoL) on [T, D], the adapter's output without the base layer's. The baseline is the fastest
+/// form in plain TorchSharp operations, one product with the stacked cores; the published code's einsum is beside it.
 /// </summary>
 public class CoreMergeBenchmarks : OpBenchmarks
 {

@@ -14,7 +14,8 @@ internal sealed class GigaflopsColumn : IColumn
 
     public string ColumnName => "GFLOP/s";
 
-    public string Legend => "Billions of floating-point operations that the op's formula needs (not those really executed) per second";
+    public string Legend =>
+        "Billions of floating-point operations that the op's formula needs (not those really executed) per second";
 
     public bool AlwaysShow => true;
 
@@ -35,7 +36,8 @@ internal sealed class GigaflopsColumn : IColumn
             ? (Flops(benchmarkCase) / statistics.Mean).ToString("F2", CultureInfo.InvariantCulture)
             : "NA";
 
-    public string GetValue(Summary summary, BenchmarkCase benchmarkCase, SummaryStyle style) => GetValue(summary, benchmarkCase);
+    public string GetValue(Summary summary, BenchmarkCase benchmarkCase, SummaryStyle style) =>
+        GetValue(summary, benchmarkCase);
 
     private static double Flops(BenchmarkCase benchmarkCase)
     {

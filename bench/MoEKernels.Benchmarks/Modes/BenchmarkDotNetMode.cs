@@ -14,7 +14,8 @@ internal static class BenchmarkDotNetMode
     /// <returns>The exit code.</returns>
     public static int Run(IReadOnlyList<string> arguments)
     {
-        // In this process: a child process is a project of BenchmarkDotNet's own, built without what makes TorchSharp load everywhere.
+        // In this process: a child process is a project of BenchmarkDotNet's own, built without what makes TorchSharp
+        // load everywhere.
         List<string> all = [.. arguments, "--inProcess"];
         CommandLineOptions options = Check([.. all]);
         // Without a filter it would ask on the console which class to run.
@@ -28,20 +29,23 @@ internal static class BenchmarkDotNetMode
 
         // A benchmark that failed is a line with NA in a table, and BenchmarkDotNet itself is content with that.
         bool succeeded = summaries.Length > 0 && summaries.All(summary =>
-            !summary.HasCriticalValidationErrors && summary.Reports.Length > 0 && summary.Reports.All(report => report.Success));
+            !summary.HasCriticalValidationErrors
+            && summary.Reports.Length > 0
+            && summary.Reports.All(report => report.Success));
         if (!succeeded)
             Console.Error.WriteLine(summaries.Length == 0 ? "No benchmark was run." : "Some benchmarks failed.");
         return succeeded ? 0 : 1;
     }
 
-    /// <exception cref="UsageException">BenchmarkDotNet does not know an option; its own answer is a page of help.</exception>
+    /// <exception cref="UsageException">An option is unknown; BenchmarkDotNet would print all its help.</exception>
     private static CommandLineOptions Check(string[] arguments)
     {
         var log = new AccumulationLogger();
         (bool isSuccess, _, CommandLineOptions options) = ConfigParser.Parse(arguments, log);
         if (isSuccess)
             return options;
-        string[] lines = log.GetLog().Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+        const StringSplitOptions Clean = StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries;
+        string[] lines = log.GetLog().Split('\n', Clean);
         int heading = Array.FindIndex(lines, line => line.StartsWith("ERROR", StringComparison.Ordinal));
         throw new UsageException($"{lines.ElementAtOrDefault(heading + 1) ?? "unknown option"} See --help.");
     }

@@ -27,7 +27,8 @@ internal static class CheckMode
         return failed == 0 && passed > 0 ? 0 : 1;
     }
 
-    private static IEnumerable<(string Implementation, string? Failure, string Details)> Verify(WorkloadCase workloadCase)
+    private static IEnumerable<(string Implementation, string? Failure, string Details)> Verify(
+        WorkloadCase workloadCase)
     {
         using var scope = NewDisposeScope();
         Workload? workload = null;
@@ -60,15 +61,16 @@ internal static class CheckMode
     }
 
     /// <summary>
-    /// Plain TorchSharp operations round every intermediate to bf16, router logits included, and may choose other ranks than the exact
-    /// formula. That is their rounding and no mistake, so they are verified in the other types.
+    /// Plain TorchSharp operations round every intermediate to bf16, router logits included, and may choose other ranks
+    /// than the exact formula. That is their rounding and no mistake, so they are verified in the other types.
     /// </summary>
     private static bool IsComparable(Implementation implementation, Precision precision) =>
-        precision is Precision.F32 or Precision.F64 || !implementation.Name.StartsWith(Implementation.Torch, StringComparison.Ordinal);
+        precision is Precision.F32 or Precision.F64
+        || !implementation.Name.StartsWith(Implementation.Torch, StringComparison.Ordinal);
 
     /// <summary>
-    /// Of the Euclidean norm of the difference to that of the expected tensor. bf16: the operands are exact, and a result is rounded
-    /// by 2^-8 of itself at most, mostly by less; a layer's twice.
+    /// Of the Euclidean norm of the difference to that of the expected tensor. bf16: the operands are exact, and a
+    /// result is rounded by 2^-8 of itself at most, mostly by less; a layer's twice.
     /// </summary>
     private static double Tolerance(Precision precision) => precision switch
     {
@@ -83,7 +85,8 @@ internal static class CheckMode
         try
         {
             using var scope = NewDisposeScope();
-            Dictionary<string, Tensor> actual = implementation.Evaluate().ToDictionary(entry => entry.Name, entry => entry.Value);
+            Dictionary<string, Tensor> actual =
+                implementation.Evaluate().ToDictionary(entry => entry.Name, entry => entry.Value);
             double worst = 0;
             string worstName = "";
             foreach ((string name, Tensor value) in expected)
@@ -93,11 +96,15 @@ internal static class CheckMode
                 double error = RelativeError(other, value);
                 // Not a number must fail too, hence the negation.
                 if (!(error <= tolerance))
-                    return (implementation.Name, Invariant($"{name} is off by {error:E1} relative to its norm, allowed are {tolerance:E1}"), "");
+                {
+                    string failure = Invariant($"{name} is off by {error:E1} of its norm, allowed are {tolerance:E1}");
+                    return (implementation.Name, failure, "");
+                }
                 if (error >= worst)
                     (worst, worstName) = (error, name);
             }
-            return (implementation.Name, null, Invariant($"{expected.Count} tensors, largest relative error {worst:E1} ({worstName})"));
+            string details = Invariant($"{expected.Count} tensors, largest relative error {worst:E1} ({worstName})");
+            return (implementation.Name, null, details);
         }
         catch (Exception e)
         {

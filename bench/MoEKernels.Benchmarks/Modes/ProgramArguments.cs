@@ -19,13 +19,13 @@ internal sealed record ProgramArguments(
         Benchmarks of MoEKernels against the same formulas in plain TorchSharp operations.
 
           MoEKernels.Benchmarks --check [--threads N]
-              Verifies every implementation on small shapes, outputs and gradients, against the formula in f64. Takes seconds.
-              Exit code 1 if one of them is wrong.
+              Verifies every implementation on small shapes, outputs and gradients, against the formula in f64.
+              Takes seconds. Exit code 1 if one of them is wrong.
 
           MoEKernels.Benchmarks --quick [--threads N] [--out FOLDER] [--document FILE]
               Times all ops side by side in a couple of minutes and prints a table of times and ratios.
               --out FOLDER     also write FOLDER/<date>-<commit>.json and .md
-              --document FILE  also put the table into a Markdown file, between its lines <!-- results --> and <!-- /results -->
+              --document FILE  also put the table into a Markdown file, between <!-- results --> and <!-- /results -->
 
           MoEKernels.Benchmarks [--threads N] [options of BenchmarkDotNet]
               BenchmarkDotNet, all benchmarks unless --filter says otherwise, for example
@@ -36,7 +36,7 @@ internal sealed record ProgramArguments(
           --help       this text
         """;
 
-    /// <exception cref="UsageException">An argument is unknown, lacks its value, or does not go with the others.</exception>
+    /// <exception cref="UsageException">An argument is unknown, lacks its value, or contradicts another.</exception>
     public static ProgramArguments Parse(IReadOnlyList<string> arguments)
     {
         Mode mode = Mode.BenchmarkDotNet;
@@ -78,7 +78,10 @@ internal sealed record ProgramArguments(
         if (mode != Mode.BenchmarkDotNet && rest.Count > 0)
             throw new UsageException($"unknown argument '{rest[0]}'; see --help");
         if (mode != Mode.Quick && (outFolder ?? document) is not null)
-            throw new UsageException($"{(outFolder is null ? "--document" : "--out")} goes with --quick only; see --help");
+        {
+            string option = outFolder is null ? "--document" : "--out";
+            throw new UsageException($"{option} goes with --quick only; see --help");
+        }
         return new ProgramArguments(mode, threads, outFolder, document, rest);
     }
 

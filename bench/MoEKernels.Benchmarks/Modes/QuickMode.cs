@@ -25,7 +25,8 @@ internal static class QuickMode
             using Workload workload = workloadCase.Build();
             foreach (Pass pass in Enum.GetValues<Pass>())
             {
-                Action[] competitors = [.. workload.Implementations.Select<Implementation, Action>(i => () => i.Run(pass))];
+                Action[] competitors =
+                    [.. workload.Implementations.Select<Implementation, Action>(i => () => i.Run(pass))];
                 IReadOnlyList<Sample> samples = InterleavedTimer.Measure(competitors, TimePerRow);
                 var row = new ReportRow(workloadCase, pass, workload.Implementations.Select(i => i.Name).Zip(samples));
                 rows.Add(row);
@@ -54,9 +55,10 @@ internal static class QuickMode
         {
             Directory.CreateDirectory(folder);
             // A folder that exists may still refuse files.
-            using FileStream probe = File.Create(Path.Combine(folder, Path.GetRandomFileName()), bufferSize: 1, FileOptions.DeleteOnClose);
+            string probe = Path.Combine(folder, Path.GetRandomFileName());
+            File.Create(probe, bufferSize: 1, FileOptions.DeleteOnClose).Dispose();
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
             throw new UsageException($"--out {folder}: {e.Message}");
         }

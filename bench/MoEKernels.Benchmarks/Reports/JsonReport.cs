@@ -32,8 +32,7 @@ internal static class JsonReport
             row.Gigaflop,
             Baseline = row.Times[0].Implementation,
             Times = row.Times.ToDictionary(entry => entry.Implementation, entry => entry.Sample),
-            FusedSpeedupMedian = row.Speedup(Implementation.Fused).Median,
-            FusedSpeedupMin = row.Speedup(Implementation.Fused).Min,
+            FusedSpeedup = row.SpeedupOf(Implementation.Fused),
         }),
     }, Options) + "\n";
 }

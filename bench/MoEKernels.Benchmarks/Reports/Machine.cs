@@ -12,7 +12,8 @@ internal sealed record Machine(DateTimeOffset Date, string Commit, IReadOnlyList
     // What libtorch's threads and the C library's allocator read; it moves times by a factor.
     private static readonly string[] Variables =
     [
-        "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MKL_NUM_THREADS", "GLIBC_TUNABLES", "DOTNET_TieredPGO",
+        "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MKL_NUM_THREADS", "GLIBC_TUNABLES",
+        "DOTNET_TieredPGO",
     ];
 
     public static Machine Describe()

@@ -13,9 +13,10 @@ internal static class MarkdownReport
         var text = new StringBuilder();
         foreach (string line in report.Machine.Lines)
             text.Append("- ").Append(line).Append('\n');
-        text.Append(CultureInfo.InvariantCulture, $"- {report.Threads} {(report.Threads == 1 ? "thread" : "threads")} each; other processes: {Load(report)}\n");
+        string threads = report.Threads == 1 ? "1 thread" : $"{report.Threads} threads";
+        text.Append("- ").Append(threads).Append(" each; other processes: ").Append(Load(report)).Append('\n');
         foreach (IGrouping<string, ReportRow> op in report.Rows.GroupBy(row => row.Case.Op))
-            AppendTable(text, op.Key, [.. op]);
+            AppendTable(text, op.Key, [.. op], withCpuTime: report.Threads == 1);
         return text.ToString();
     }
 
@@ -23,29 +24,38 @@ internal static class MarkdownReport
 
     private static string Load(Report report) => report switch
     {
-        { OtherProcessors: { } busy, IsQuiet: true } => string.Create(CultureInfo.InvariantCulture, $"{busy:F2} processors busy"),
-        { OtherProcessors: { } busy } => string.Create(CultureInfo.InvariantCulture, $"{busy:F2} processors busy: **the machine was not quiet, do not quote these times**"),
-        _ => "unknown",
+        { OtherProcessors: null } => "unknown",
+        { IsQuiet: true } => Busy(report),
+        _ => $"{Busy(report)}: **the machine was not quiet, do not quote these times**",
     };
 
-    private static void AppendTable(StringBuilder text, string op, IReadOnlyList<ReportRow> rows)
+    private static string Busy(Report report) =>
+        string.Create(CultureInfo.InvariantCulture, $"{report.OtherProcessors:F2} processors busy");
+
+    // CPU time of several threads would count their spinning as work.
+    private static void AppendTable(StringBuilder text, string op, IReadOnlyList<ReportRow> rows, bool withCpuTime)
     {
         string[] implementations = [.. rows[0].Times.Select(entry => entry.Implementation)];
         text.Append('\n').Append("### ").Append(op).Append("\n\n| shape | types | pass |");
         foreach (string name in implementations)
             text.Append(' ').Append(name).Append(" ms |");
-        text.Append(" fused GFLOP/s | torch / fused |\n|---|---|---|");
-        for (int i = 0; i < implementations.Length + 2; i++)
+        text.Append(" fused GFLOP/s | torch / fused |").Append(withCpuTime ? " of CPU time |" : "");
+        text.Append("\n|---|---|---|");
+        for (int i = 0; i < implementations.Length + (withCpuTime ? 3 : 2); i++)
             text.Append("--:|");
         text.Append('\n');
 
         foreach (ReportRow row in rows)
         {
-            text.Append(CultureInfo.InvariantCulture, $"| {row.Case.Shape} | {row.Case.Precision} | {NameOf(row.Pass)} |");
-            foreach (string name in implementations)
-                text.Append(CultureInfo.InvariantCulture, $" {Milliseconds(row.Find(name)!)} |");
-            (double median, double min) = row.Speedup(Implementation.Fused);
-            text.Append(CultureInfo.InvariantCulture, $" {row.GigaflopPerSecond(row.Find(Implementation.Fused)!):F2} | **{median:F2}** ({min:F2}) |\n");
+            string[] cells = [row.Case.Shape, row.Case.Precision.ToString(), NameOf(row.Pass),
+                .. implementations.Select(name => Milliseconds(row.Find(name)!))];
+            text.Append("| ").AppendJoin(" | ", cells).Append(" |");
+            double rate = row.GigaflopPerSecond(row.Find(Implementation.Fused)!);
+            Speedup speedup = row.SpeedupOf(Implementation.Fused);
+            text.Append(CultureInfo.InvariantCulture, $" {rate:F2} | **{speedup.Median:F2}** ({speedup.Min:F2}) |");
+            if (withCpuTime)
+                text.Append(CultureInfo.InvariantCulture, $" {speedup.Cpu:F2} |");
+            text.Append('\n');
         }
     }
 
@@ -53,5 +63,13 @@ internal static class MarkdownReport
         string.Create(CultureInfo.InvariantCulture, $"{Digits(sample.Median)} ({Digits(sample.Min)})");
 
     private static string Digits(double value) =>
-        value.ToString(value switch { < 0.1 => "F4", < 1 => "F3", < 100 => "F2", _ => "F1" }, CultureInfo.InvariantCulture);
+        value.ToString(
+            value switch
+            {
+                < 0.1 => "F4",
+                < 1 => "F3",
+                < 100 => "F2",
+                _ => "F1",
+            },
+            CultureInfo.InvariantCulture);
 }

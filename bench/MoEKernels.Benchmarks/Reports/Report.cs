@@ -18,7 +18,8 @@ internal sealed record Report(Machine Machine, int Threads, double? OtherProcess
 }
 
 /// <summary>One case and pass, with the times of every implementation, the baseline first.</summary>
-internal sealed class ReportRow(WorkloadCase workloadCase, Pass pass, IEnumerable<(string Implementation, Sample Sample)> times)
+internal sealed class ReportRow(
+    WorkloadCase workloadCase, Pass pass, IEnumerable<(string Implementation, Sample Sample)> times)
 {
     public WorkloadCase Case { get; } = workloadCase;
 
@@ -31,15 +32,24 @@ internal sealed class ReportRow(WorkloadCase workloadCase, Pass pass, IEnumerabl
     public Sample? Find(string implementation) =>
         Times.Where(entry => entry.Implementation == implementation).Select(entry => entry.Sample).SingleOrDefault();
 
-    /// <summary>How many times faster than the baseline, by the medians and by the minima.</summary>
-    public (double Median, double Min) Speedup(string implementation)
+    /// <summary>How many times faster than the baseline.</summary>
+    public Speedup SpeedupOf(string implementation)
     {
         (Sample baseline, Sample sample) = (Times[0].Sample, Find(implementation)!);
-        return (baseline.Median / sample.Median, baseline.Min / sample.Min);
+        return new(baseline.Median / sample.Median, baseline.Min / sample.Min, baseline.CpuMedian / sample.CpuMedian);
     }
 
     public double GigaflopPerSecond(Sample sample) => Gigaflop / (sample.Median / 1e3);
 
-    public string ToConsoleLine() => string.Create(CultureInfo.InvariantCulture,
-        $"{Case.Op,-10} {Case.Shape,-38} {Case.Precision,-9} {MarkdownReport.NameOf(Pass),-16} torch {Times[0].Sample.Median,9:F4} ms, fused {Find(Implementation.Fused)!.Median,9:F4} ms, {Speedup(Implementation.Fused).Median:F2}x");
+    public string ToConsoleLine()
+    {
+        string what = $"{Case.Op,-10} {Case.Shape,-38} {Case.Precision,-9} {MarkdownReport.NameOf(Pass),-16}";
+        (double torch, double fused) = (Times[0].Sample.Median, Find(Implementation.Fused)!.Median);
+        Speedup speedup = SpeedupOf(Implementation.Fused);
+        return string.Create(CultureInfo.InvariantCulture,
+            $"{what} torch {torch,9:F4} ms, fused {fused,9:F4} ms, {speedup.Median:F2}x (CPU time {speedup.Cpu:F2}x)");
+    }
 }
+
+/// <summary>A ratio of times, by each of the measures.</summary>
+internal readonly record struct Speedup(double Median, double Min, double Cpu);

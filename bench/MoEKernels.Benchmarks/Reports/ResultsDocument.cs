@@ -37,7 +37,7 @@ internal sealed class ResultsDocument
         int start = text.IndexOf(Start, StringComparison.Ordinal);
         int end = text.IndexOf(End, StringComparison.Ordinal);
         if (start < 0 || end < start)
-            throw new UsageException($"--document {_path}: expected the lines {Start} and {End}, which enclose the results");
+            throw new UsageException($"--document {_path}: expected the lines {Start} and {End} around the results");
         return (text[..start], text[(end + End.Length)..]);
     }
 }

@@ -3,11 +3,15 @@ using System.Diagnostics;
 namespace MoEKernels.Benchmarks.Timing;
 
 /// <summary>Milliseconds per call over all rounds.</summary>
-internal sealed record Sample(double Min, double Median, int Rounds);
+/// <param name="Min">Least wall-clock time.</param>
+/// <param name="Median">Median wall-clock time.</param>
+/// <param name="CpuMedian">Median of the process's CPU time, in which waiting for a processor does not count.</param>
+/// <param name="Rounds">How often it was measured.</param>
+internal sealed record Sample(double Min, double Median, double CpuMedian, int Rounds);
 
 /// <summary>
-/// Times competitors round by round, each once per round and each round beginning with another one, so that a slow spell of the
-/// machine meets all of them.
+/// Times competitors round by round, each once per round and each round beginning with another one, so that a slow
+/// spell of the machine meets all of them.
 /// </summary>
 internal static class InterleavedTimer
 {
@@ -23,10 +27,10 @@ internal static class InterleavedTimer
         int[] batches = [.. competitors.Select(BatchSize)];
         double roundTime = 0;
         for (int i = 0; i < competitors.Count; i++)
-            roundTime += batches[i] * Time(competitors[i], batches[i]);
+            roundTime += batches[i] * Time(competitors[i], batches[i]).Wall;
         int rounds = (int)double.Clamp(budget.TotalMilliseconds / roundTime, MinRounds, MaxRounds);
 
-        double[][] times = [.. competitors.Select(_ => new double[rounds])];
+        (double Wall, double Cpu)[][] times = [.. competitors.Select(_ => new (double, double)[rounds])];
         GC.Collect();
         for (int round = 0; round < rounds; round++)
         {
@@ -52,19 +56,27 @@ internal static class InterleavedTimer
         return int.Max(1, (int)double.Ceiling(BatchTime / (watch.Elapsed / calls)));
     }
 
-    private static double Time(Action action, int calls)
+    private static (double Wall, double Cpu) Time(Action action, int calls)
     {
+        TimeSpan cpuStart = Environment.CpuUsage.TotalTime;
         long start = Stopwatch.GetTimestamp();
         for (int i = 0; i < calls; i++)
             action();
-        return Stopwatch.GetElapsedTime(start).TotalMilliseconds / calls;
+        TimeSpan wall = Stopwatch.GetElapsedTime(start);
+        TimeSpan cpu = Environment.CpuUsage.TotalTime - cpuStart;
+        return (wall.TotalMilliseconds / calls, cpu.TotalMilliseconds / calls);
     }
 
-    private static Sample Summarise(double[] times)
+    private static Sample Summarise((double Wall, double Cpu)[] times)
     {
-        Array.Sort(times);
-        int middle = times.Length / 2;
-        double median = times.Length % 2 == 1 ? times[middle] : (times[middle - 1] + times[middle]) / 2;
-        return new Sample(times[0], median, times.Length);
+        double[] wall = [.. times.Select(time => time.Wall).Order()];
+        double[] cpu = [.. times.Select(time => time.Cpu).Order()];
+        return new Sample(wall[0], MedianOf(wall), MedianOf(cpu), times.Length);
+    }
+
+    private static double MedianOf(double[] sorted)
+    {
+        int middle = sorted.Length / 2;
+        return sorted.Length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
     }
 }

@@ -27,7 +27,11 @@ internal sealed class AutogradImplementation(string name, Operands operands, Fun
             results.Add(("y in inference", Keep(function(operands))));
         results.Add(("y in training", Keep(Train())));
         foreach ((string name, Tensor tensor) in operands.Differentiable)
-            results.Add(($"d{name}", Keep(tensor.grad ?? throw new InvalidOperationException($"{Name} left no gradient for {name}."))));
+        {
+            Tensor gradient = tensor.grad
+                ?? throw new InvalidOperationException($"{Name} left no gradient for {name}.");
+            results.Add(($"d{name}", Keep(gradient)));
+        }
         return results;
     }
 

@@ -40,7 +40,7 @@ internal static class CaseLists
         }
     }
 
-    /// <summary>Shapes of published models, from a decoding step to a long batch, as far as a couple of minutes go.</summary>
+    /// <summary>Published configurations, from a decoding step to a long batch, in a couple of minutes.</summary>
     public static IEnumerable<WorkloadCase> Quick
     {
         get

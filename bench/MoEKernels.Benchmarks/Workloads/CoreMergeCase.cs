@@ -5,17 +5,24 @@ using static TorchSharp.torch;
 namespace MoEKernels.Benchmarks.Workloads;
 
 /// <summary>Core-space merging (CoMoL) on x [T, d], the adapter's output without the base layer's.</summary>
-internal sealed record CoreMergeCase(CoreRouter Router, long T, long DIn, long DOut, long R, long E, Precision Precision)
+internal sealed record CoreMergeCase(
+    CoreRouter Router, long T, long DIn, long DOut, long R, long E, Precision Precision)
     : WorkloadCase(Precision)
 {
     public override string Op => "core_merge";
 
-    public override string Shape =>
-        $"CoMoL{(Router == CoreRouter.Core ? "" : $"/{Router}")} T={T} d={(DIn == DOut ? $"{DIn}" : $"{DIn}->{DOut}")} r={R} E={E}";
+    public override string Shape
+    {
+        get
+        {
+            string router = Router == CoreRouter.Core ? "" : $"/{Router}";
+            return $"CoMoL{router} T={T} d={(DIn == DOut ? $"{DIn}" : $"{DIn}->{DOut}")} r={R} E={E}";
+        }
+    }
 
     /// <summary>
-    /// Forward: A x, the router's logits, u C_e for every core, B v. Backward: the two gradients of each of these products, where
-    /// those to p and u share C_e dv.
+    /// Forward: A x, the router's logits, u C_e for every core, B v. Backward: the two gradients of each of these
+    /// products, where those to p and u share C_e dv.
     /// </summary>
     public override FlopCount Flops
     {
@@ -102,7 +109,8 @@ internal sealed record CoreMergeCase(CoreRouter Router, long T, long DIn, long D
             _workspace = Workspace(_workspaceBytes);
         }
 
-        public override void Forward() => CoreMerge.Forward(Session.Context, _inference, _workspace, _workspaceBytes, stream: 0);
+        public override void Forward() =>
+            CoreMerge.Forward(Session.Context, _inference, _workspace, _workspaceBytes, stream: 0);
 
         public override void ForwardBackward()
         {

@@ -13,8 +13,8 @@ internal sealed record GateCase(GateKind Kind, long T, long E, long K, Precision
     public override string Shape => $"{Kind} T={T} E={E} k={K}";
 
     /// <summary>
-    /// A gate multiplies nothing. Counted are four operations a logit (compare, subtract, exponentiate, add) forward and four
-    /// backward, to have one unit in all tables.
+    /// A gate multiplies nothing. Counted are four operations a logit (compare, subtract, exponentiate, add) forward
+    /// and four backward, to have one unit in all tables.
     /// </summary>
     public override FlopCount Flops => new(4.0 * T * E, 4.0 * T * E);
 
@@ -41,8 +41,8 @@ internal sealed record GateCase(GateKind Kind, long T, long E, long K, Precision
 
     protected override Workload Create()
     {
-        // Each row holds distinct levels between -4 and 4 that every element type can represent: random bf16 logits tie, and topk
-        // breaks ties as it pleases.
+        // Each row holds distinct levels between -4 and 4 that every element type can represent: random bf16 logits
+        // tie, and topk breaks ties as it pleases.
         using var scope = NewDisposeScope();
         Tensor levels = rand(T, E).argsort(-1) * (8.0 / BitOperations.RoundUpToPowerOf2((ulong)E)) - 4;
         bool biased = Options.BiasMode != BiasMode.None;
@@ -90,7 +90,8 @@ internal sealed record GateCase(GateKind Kind, long T, long E, long K, Precision
                 DWeights = Address(operands.OutputGradient),
                 DLogits = Gradient("logits", logits),
             };
-            _workspaceBytes = long.Max(Gate.ForwardWorkspace(Session.Context, _args), Gate.BackwardWorkspace(Session.Context, _args));
+            _workspaceBytes = long.Max(
+                Gate.ForwardWorkspace(Session.Context, _args), Gate.BackwardWorkspace(Session.Context, _args));
             _workspace = Workspace(_workspaceBytes);
         }
 

@@ -14,7 +14,7 @@ internal abstract class Implementation(string name) : IDisposable
     /// <summary>The fused op as an autograd function on tensors.</summary>
     public const string Fused = "fused";
 
-    /// <summary>The fused op on raw addresses with buffers made beforehand: what the kernels take without autograd and allocations.</summary>
+    /// <summary>The fused op on raw addresses: what the kernels take without autograd and allocations.</summary>
     public const string Raw = "raw";
 
     public string Name { get; } = name;
@@ -31,7 +31,7 @@ internal abstract class Implementation(string name) : IDisposable
             ForwardBackward();
     }
 
-    /// <summary>Runs both passes and returns copies of what they wrote: <c>y</c> of each pass, and a gradient per differentiable operand.</summary>
+    /// <summary>Runs both passes and copies what they wrote: <c>y</c> of each, and every gradient.</summary>
     public abstract IReadOnlyList<(string Name, Tensor Value)> Evaluate();
 
     public abstract void Dispose();

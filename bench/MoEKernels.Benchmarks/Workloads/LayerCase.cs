@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace MoEKernels.Benchmarks.Workloads;
 
-/// <summary>A whole adapted layer on x [T, d]: the frozen linear layer W [d, d] and its adapter, as a model runs it.</summary>
+/// <summary>A whole adapted layer on x [T, d]: the frozen W [d, d] and its adapter, as a model runs it.</summary>
 internal sealed record LayerCase(LayerKind Kind, long T, long D, Precision Precision) : WorkloadCase(Precision)
 {
     private const long CoMoLRank = 16;
@@ -18,7 +18,9 @@ internal sealed record LayerCase(LayerKind Kind, long T, long D, Precision Preci
 
     public override string Shape => $"{Kind} T={T} d={D}";
 
-    /// <summary>Those of the adapter, and T d^2 multiply-adds each for y and dx of the base layer, whose weight gets no gradient.</summary>
+    /// <summary>
+    /// Those of the adapter, and T d^2 multiply-adds each for y and dx of the base layer, whose weight is frozen.
+    /// </summary>
     public override FlopCount Flops
     {
         get
@@ -35,7 +37,13 @@ internal sealed record LayerCase(LayerKind Kind, long T, long D, Precision Preci
     {
         Linear baseLayer = nn.Linear(D, D, dtype: Precision.Activation());
         AdapterLinear layer = Kind == LayerKind.SMoRA
-            ? new SMoRALinear(baseLayer, new SMoRAConfig { Rank = SMoRARank, ActiveRanks = ActiveRanks, Alpha = Alpha, ParameterType = Precision.Weight() })
+            ? new SMoRALinear(baseLayer, new SMoRAConfig
+            {
+                Rank = SMoRARank,
+                ActiveRanks = ActiveRanks,
+                Alpha = Alpha,
+                ParameterType = Precision.Weight(),
+            })
             : new CoMoLLinear(baseLayer, new CoMoLConfig
             {
                 Rank = CoMoLRank,

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace MoEKernels.Benchmarks.Workloads;
 
-/// <summary>The tensors of a workload by their names in the C header, and the gradient that comes in from above.</summary>
+/// <summary>The tensors of a workload by their names in the C header, and the gradient of the output.</summary>
 internal sealed class Operands : IDisposable
 {
     private readonly Dictionary<string, Tensor> _tensors = [];

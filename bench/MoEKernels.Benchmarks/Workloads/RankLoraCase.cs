@@ -13,9 +13,9 @@ internal sealed record RankLoraCase(RankLoraKind Kind, long T, long DIn, long DO
     public override string Shape => $"{Kind} T={T} d={(DIn == DOut ? $"{DIn}" : $"{DIn}->{DOut}")} r={R} k={K}";
 
     /// <summary>
-    /// Forward: all r router rows (r ranks of A where the activations choose), then k rows of A and k columns of B. Backward: four
-    /// products with k ranks (dh, dB, dA, dx) and, with a router, dW_r and its share of dx, which are k wide too; with MoRA da
-    /// is r wide.
+    /// Forward: all r router rows (r ranks of A where the activations choose), then k rows of A and k columns of B.
+    /// Backward: four products with k ranks (dh, dB, dA, dx) and, with a router, dW_r and its share of dx, which are k
+    /// wide too; with MoRA da is r wide.
     /// </summary>
     public override FlopCount Flops
     {
@@ -121,7 +121,8 @@ internal sealed record RankLoraCase(RankLoraKind Kind, long T, long DIn, long DO
             _workspace = Workspace(_workspaceBytes);
         }
 
-        public override void Forward() => RankLora.Forward(Session.Context, _inference, _workspace, _workspaceBytes, stream: 0);
+        public override void Forward() =>
+            RankLora.Forward(Session.Context, _inference, _workspace, _workspaceBytes, stream: 0);
 
         public override void ForwardBackward()
         {

@@ -8,14 +8,17 @@ namespace MoEKernels.Benchmarks.Workloads;
 /// <param name="oracle">The formula in plain TorchSharp operations.</param>
 /// <param name="module">What the implementations run on besides the operands; disposed of with the workload.</param>
 internal sealed class Workload(
-    Operands operands, IReadOnlyList<Implementation> implementations, Func<Operands, Tensor> oracle, IDisposable? module = null)
+    Operands operands,
+    IReadOnlyList<Implementation> implementations,
+    Func<Operands, Tensor> oracle,
+    IDisposable? module = null)
     : IDisposable
 {
     public IReadOnlyList<Implementation> Implementations { get; } = implementations;
 
     public Implementation this[string name] => Implementations.Single(implementation => implementation.Name == name);
 
-    /// <summary>What the implementations are to give: the plain TorchSharp form of the formula in f64, on the same values.</summary>
+    /// <summary>What the implementations are to give: the formula in f64, on the same values.</summary>
     public IReadOnlyList<(string Name, Tensor Value)> EvaluateOracle()
     {
         using Operands exact = operands.ToDouble();
