@@ -140,7 +140,15 @@ inline void pack_b(const GemmOperand& b, int64_t col0, int64_t cols, int64_t k0,
         }
         return;
     }
+    // Rows lie far apart, too far for a processor to foresee.
+    constexpr int64_t kAhead = 8;
+    const int64_t row_bytes = b.data == nullptr ? 0 : cols * static_cast<int64_t>(dtype_size(b.dtype));
     for (int64_t k = 0; k < depth; ++k) {
+        if (k + kAhead < depth) {
+            for (int64_t offset = 0; offset < row_bytes; offset += 64) {
+                prefetch(static_cast<const char*>(operand_at(b, col0, k0 + k + kAhead)) + offset);
+            }
+        }
         for (int64_t start = 0; start < cols; start += kCols) {
             const int64_t count = cols - start < kCols ? cols - start : kCols;
             const int64_t width = panel_width<Acc>(count);
@@ -282,10 +290,12 @@ inline void gemm_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t col
     const int64_t col_panels = ceil_div(cols, kCols);
     // K = 0 still writes: an empty sum is 0.
     const int64_t depths = gemm.K == 0 ? 1 : ceil_div(gemm.K, kDepth);
-    // Two short cuts that change no bit: B is read where it lies when too few rows would pay for packing it, and sums
-    // are formed in C itself when nothing has to be done to them on the way.
-    const bool b_in_place =
-        !b.along_depth && b.dtype == kAccDtype<Acc> && !b.hook.apply && b.split >= gemm.K && panels <= 2;
+    // Two short cuts that change no bit: B is read where it lies when too few rows would pay for packing it (and while
+    // its own rows are few: they often fall into the same cache sets), and sums are formed in C itself when nothing has
+    // to be done to them on the way.
+    constexpr int64_t kMostInPlace = 64;
+    const bool b_in_place = !b.along_depth && b.dtype == kAccDtype<Acc> && !b.hook.apply && b.split >= gemm.K &&
+                            panels <= 2 && gemm.K <= kMostInPlace;
     const bool c_in_place =
         c.row_major && c.dtype == kAccDtype<Acc> && !c.hook.apply && gemm.alpha == 1 && (depths == 1 || !c.accumulate);
     for (int64_t d = 0; d < depths; ++d) {

@@ -3,22 +3,14 @@
 //   forward   v = w [C_1; ...; C_E] with w = p (x) u [T, E r], a product whose left operand is made while it is packed
 //   backward  Q = dv [C_1; ...; C_E]^T [T, E r] block by block, then dp_e = Q_e . u and du = sum_e p_e Q_e;
 //             dC = w^T dv with the same w
-#include <math.h>
-
 #include "cpu/common/convert.hpp"
 #include "cpu/common/gemm_isa.hpp"
 #include "cpu/common/simd.hpp"
+#include "cpu/common/vector_math.hpp"
 #include "cpu/core_merge/kernels.hpp"
 
 namespace moek::cpu::MOEK_ISA_NAME {
 namespace {
-
-inline float exponential(float x) {
-    return expf(x);
-}
-inline double exponential(double x) {
-    return exp(x);
-}
 
 inline int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -130,23 +122,23 @@ void add_scaled(Acc factor, const Acc* source, int64_t count, Acc* target) {
 // p = softmax(z / temperature); a NaN counts as -inf. False when there was a NaN. `p` may be `z`.
 template <class Acc>
 bool softmax_row(const Acc* z, Acc* p, int64_t E, Acc temperature) {
-    constexpr Acc kLowest = -static_cast<Acc>(INFINITY);
     bool clean = true;
-    Acc largest = kLowest;
     for (int64_t e = 0; e < E; ++e) {
         const bool is_nan = z[e] != z[e];
         clean = clean && !is_nan;
-        p[e] = is_nan ? kLowest : z[e] / temperature;
-        largest = p[e] > largest ? p[e] : largest;
+        p[e] = is_nan ? -kInfinity<Acc> : z[e] / temperature;
     }
-    Acc sum = 0;
-    for (int64_t e = 0; e < E; ++e) {
-        // exp(inf - inf) would be NaN; the limit shares the weight among the infinite scores.
-        p[e] = largest == kLowest ? 0 : p[e] == largest ? 1 : exponential(p[e] - largest);
-        sum += p[e];
+    const Acc largest = largest_of(p, E);
+    if (largest == -kInfinity<Acc>) {
+        for (int64_t e = 0; e < E; ++e) p[e] = 0;
+        return clean;
     }
-    // A row without any score above -inf has the sum 0 and keeps its zeros.
-    const Acc factor = sum > 0 ? 1 / sum : 0;
+    map_lanes(p, p, E, [largest](Acc score) {
+        const Acc below = score - largest;
+        // inf - inf is NaN; the limit shares the weight among the infinite scores.
+        return exponential(below != below ? Acc{0} : below);
+    });
+    const Acc factor = 1 / sum_of(p, E);
     for (int64_t e = 0; e < E; ++e) p[e] *= factor;
     return clean;
 }
