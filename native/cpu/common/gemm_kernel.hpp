@@ -53,11 +53,12 @@ inline int64_t part_start(int64_t n, int64_t parts, int64_t i) {
 
 /**
  * Few rows: the vectors of the register tile hold rows instead of columns when that spares transposing the larger
- * operand. Bits do not change (a product commutes), so this may depend on M.
+ * operand, unless that one is so shallow that writing the result across costs more. Bits do not change (a product
+ * commutes), so this may depend on M.
  */
 template <class Acc>
 inline bool swaps_operands(const Gemm& gemm) {
-    return gemm.b.along_depth && gemm.M <= kTileCols<Acc> && gemm.M < gemm.N;
+    return gemm.b.along_depth && gemm.M <= kTileCols<Acc> && gemm.M < gemm.N && gemm.K > 4 * gemm.M;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
