@@ -410,4 +410,13 @@ inline void prefetch(const void* p) {
 #endif
 }
 
+/** The same for a line that will be written: stores that miss wait for its old contents. */
+inline void prefetch_for_write(const void* p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 1, 3);
+#else
+    prefetch(p);
+#endif
+}
+
 }  // namespace moek::cpu::MOEK_ISA_NAME

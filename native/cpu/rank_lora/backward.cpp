@@ -313,14 +313,14 @@ class Backward : RankLora {
     // G = coefficients^T in, all rows.
     void multiply_rows(const RowGradient<Acc>& coefficients, const TokenRows& in, int64_t d, void* out,
                        int64_t out_stride, bool row_major, ScratchSlots& scratch) const {
-        const RowMask mask = {in.dropout, d, f64, coefficients.dead};
+        const RowMask mask = {in.dropout, d, coefficients.dead};
         Gemm gemm;
         gemm.M = coefficients.rows;
         gemm.N = d;
         gemm.K = T_;
         gemm.f64 = f64;
         gemm.a = {coefficients.dense, accumulator(), coefficients.dense_stride, false};
-        gemm.b = {in.data, in.dtype, in.stride, false, mask.hook()};
+        gemm.b = {in.data, in.dtype, in.stride, false, mask.hook(context, f64)};
         gemm.c = {out, args.grad_dtype, out_stride, row_major, accumulates_gradients()};
         run_gemm(context, gemm, scratch);
     }
@@ -355,7 +355,7 @@ class Backward : RankLora {
     // out (+)= mask(dense [rows | tail])
     void multiply_tokens(const Acc* dense, int64_t stride, const RowMatrix& rows, const RowMatrix& tail,
                          const Dropout& mask, void* out, int64_t out_stride, ScratchSlots& scratch) const {
-        const RowMask row_mask = {mask, args.d_in, f64, nullptr};
+        const RowMask row_mask = {mask, args.d_in, nullptr};
         Gemm gemm;
         gemm.M = T_;
         gemm.N = args.d_in;
@@ -368,7 +368,7 @@ class Backward : RankLora {
             gemm.b.tail = tail.data;
             gemm.b.tail_stride = tail.stride;
         }
-        gemm.c = {out, args.x_dtype, out_stride, true, accumulates_output(), row_mask.hook()};
+        gemm.c = {out, args.x_dtype, out_stride, true, accumulates_output(), row_mask.hook(context, f64)};
         run_gemm(context, gemm, scratch);
     }
 

@@ -58,13 +58,13 @@ class Forward : RankLora {
 
     void multiply_down(const TokenRows& in, const RowMatrix& rows, const RowMatrix& tail, Acc* out,
                        ScratchSlots& scratch) const {
-        const RowMask mask = {in.dropout, args.d_in, f64, nullptr};
+        const RowMask mask = {in.dropout, args.d_in, nullptr};
         Gemm gemm;
         gemm.M = args.T;
         gemm.N = rows.rows + tail.rows;
         gemm.K = args.d_in;
         gemm.f64 = f64;
-        gemm.a = {in.data, in.dtype, in.stride, true, mask.hook()};
+        gemm.a = {in.data, in.dtype, in.stride, true, mask.hook(context, f64)};
         gemm.b = {rows.data, args.weight_dtype, rows.stride, true, {}, rows.rows, tail.data, tail.stride};
         gemm.c.data = out;
         gemm.c.dtype = accumulator_dtype(args.x_dtype);

@@ -13,24 +13,6 @@ RowMatrix b_of(const moek_rank_lora_args& args) {
     return {args.B, args.r, args.B_stride, args.b_layout == MOEK_B_LAYOUT_OUT_BY_RANK};
 }
 
-template <class Acc>
-void mask_run(const void* state, int64_t outer, int64_t first, int64_t count, void* memory) {
-    const RowMask& mask = *static_cast<const RowMask*>(state);
-    Acc* const values = static_cast<Acc*>(memory);
-    if (mask.dead != nullptr && mask.dead[outer] != 0) {
-        std::fill_n(values, count, Acc{0});
-        return;
-    }
-    if (!mask.dropout.active()) return;
-    constexpr int64_t kChunk = 256;
-    Acc factors[kChunk];
-    for (int64_t start = 0; start < count; start += kChunk) {
-        const int64_t n = std::min(kChunk, count - start);
-        dropout_factors(mask.dropout, static_cast<uint64_t>(outer * mask.d + first + start), n, factors);
-        for (int64_t i = 0; i < n; ++i) values[start + i] *= factors[i];
-    }
-}
-
 }  // namespace
 
 void* WorkspaceCarver::take_bytes(int64_t rows, int64_t columns, size_t element) {
@@ -84,11 +66,6 @@ void RankLora::check_ids() const {
                 "0.." + std::to_string(args.r - 1));
         }
     });
-}
-
-RunHook RowMask::hook() const {
-    if (!dropout.active() && dead == nullptr) return {};
-    return {f64 ? mask_run<double> : mask_run<float>, this};
 }
 
 }  // namespace moek::cpu

@@ -58,17 +58,6 @@ struct RankLora {
     void check_ids() const;
 };
 
-// A hook that multiplies rows [T, d] by a dropout mask, and makes rows zero whose products are all multiplied by zero:
-// a NaN there would otherwise spread (0 * NaN).
-struct RowMask {
-    Dropout dropout;
-    int64_t d;
-    bool f64;
-    const unsigned char* dead;  // [T], optional
-
-    RunHook hook() const;
-};
-
 // body(first, last) over blocks of tokens.
 template <class Body>
 void for_tokens(Context& context, int64_t T, int64_t work_per_token, Body&& body) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "cpu/common/context.hpp"
+#include "cpu/common/gemm.hpp"
 #include "cpu/common/philox.hpp"
 #include "cpu/common/scratch.hpp"
 
@@ -82,6 +83,16 @@ struct SparseScatter {
     TokenRows in;
     ScatterTarget target[2];
     bool accumulate;
+};
+
+// A hook for dense products: multiplies rows [T, d] by a dropout mask, and makes rows zero whose products are all
+// multiplied by zero, because a NaN there would spread (0 * NaN).
+struct RowMask {
+    Dropout dropout;
+    int64_t d;
+    const unsigned char* dead;  // [T], optional
+
+    RunHook hook(const Context& context, bool f64) const;
 };
 
 // Most scratch a task of any of these products needs.

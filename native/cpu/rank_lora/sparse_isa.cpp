@@ -129,6 +129,12 @@ void prefetch_token(const TokenRows& in, int64_t t, int64_t col0, int64_t count)
     for (int64_t offset = 0; offset < bytes; offset += 64) prefetch(start + offset);
 }
 
+void prefetch_output(const SparseCombine& job, int64_t t, int64_t col0, int64_t count) {
+    const char* const start = static_cast<const char*>(element(job.out, job.out_dtype, t * job.out_stride + col0));
+    const int64_t bytes = count * static_cast<int64_t>(dtype_size(job.out_dtype));
+    for (int64_t offset = 0; offset < bytes; offset += 64) prefetch_for_write(start + offset);
+}
+
 // Far enough ahead for memory to answer, near enough to stay in the cache.
 constexpr int64_t kPrefetchTokens = 6;
 
@@ -146,6 +152,7 @@ void combine(const SparseCombine& job, int64_t token0, int64_t tokens, int64_t c
         job.out_dtype == kAccDtype<Acc> && count == kWidth && !job.accumulate && !job.dropout.active();
     Acc buffer[static_cast<size_t>(kWidth)];
     for (int64_t t = token0; t < token0 + tokens; ++t) {
+        if (t + kPrefetchTokens < job.T) prefetch_output(job, t + kPrefetchTokens, col0, count);
         const int32_t* const ids = job.ids + t * job.m;
         const Acc* const values = static_cast<const Acc*>(job.values) + t * job.m;
         typename V::Reg sum[size_t{Registers}];
@@ -245,39 +252,72 @@ void write_target(const ScatterTarget& target, const Acc* strip, int64_t width, 
 }
 
 template <class Acc, int Registers>
-void scatter(const SparseScatter& job, int64_t col0, Acc* strip) {
+void scatter(const SparseScatter& job, int64_t col0, int64_t columns, Acc* memory) {
     using V = Vec<Acc>;
     constexpr int64_t kWidth = Registers * V::kLanes;
-    const int64_t count = job.d - col0 < kWidth ? job.d - col0 : kWidth;
     const int64_t split = job.target[0].rows;
-    fill_zero(strip, (split + job.target[1].rows) * kWidth);
+    const int64_t strip_size = (split + job.target[1].rows) * kWidth;
+    const int64_t strips = (columns + kWidth - 1) / kWidth;
+    fill_zero(memory, strips * strip_size);
     Acc buffer[static_cast<size_t>(kWidth)];
-    for (int64_t t = 0; t < job.T; ++t) {
-        if (t + kPrefetchTokens < job.T) prefetch_token(job.in, t + kPrefetchTokens, col0, count);
-        const int32_t* const ids = job.ids + t * job.m;
-        const Acc* const values = static_cast<const Acc*>(job.values) + t * job.m;
-        const Acc* const token = token_strip(job.in, job.d, t, col0, count, kWidth, buffer);
-        typename V::Reg column[size_t{Registers}];
-        MOEK_UNROLL
-        for (int v = 0; v < Registers; ++v) column[v] = V::load(token + v * V::kLanes);
-        for (int64_t e = 0; e < job.m; ++e) {
-            if (values[e] == 0) continue;
-            const typename V::Reg value = V::set1(values[e]);
-            Acc* const row = strip + ids[e] * kWidth;
-            MOEK_UNROLL
-            for (int v = 0; v < Registers; ++v) {
-                Acc* const place = row + v * V::kLanes;
-                V::store(place, V::fma(value, column[v], V::load(place)));
+    // A block of tokens comes from memory once, with its first strip; the other strips find it in the cache.
+    constexpr int64_t kBlock = 64;
+    for (int64_t token0 = 0; token0 < job.T; token0 += kBlock) {
+        const int64_t last = job.T - token0 < kBlock ? job.T : token0 + kBlock;
+        for (int64_t s = 0; s < strips; ++s) {
+            const int64_t first_column = col0 + s * kWidth;
+            const int64_t rest = columns - s * kWidth;
+            const int64_t count = rest < kWidth ? rest : kWidth;
+            Acc* const strip = memory + s * strip_size;
+            for (int64_t t = token0; t < last; ++t) {
+                if (s == 0 && t + kPrefetchTokens < job.T) prefetch_token(job.in, t + kPrefetchTokens, col0, columns);
+                const int32_t* const ids = job.ids + t * job.m;
+                const Acc* const values = static_cast<const Acc*>(job.values) + t * job.m;
+                const Acc* const token = token_strip(job.in, job.d, t, first_column, count, kWidth, buffer);
+                typename V::Reg column[size_t{Registers}];
+                MOEK_UNROLL
+                for (int v = 0; v < Registers; ++v) column[v] = V::load(token + v * V::kLanes);
+                for (int64_t e = 0; e < job.m; ++e) {
+                    if (values[e] == 0) continue;
+                    const typename V::Reg value = V::set1(values[e]);
+                    Acc* const row = strip + ids[e] * kWidth;
+                    MOEK_UNROLL
+                    for (int v = 0; v < Registers; ++v) {
+                        Acc* const place = row + v * V::kLanes;
+                        V::store(place, V::fma(value, column[v], V::load(place)));
+                    }
+                }
             }
         }
     }
-    if (job.target[0].data) write_target(job.target[0], strip, kWidth, col0, count, job.accumulate);
-    if (job.target[1].data) write_target(job.target[1], strip + split * kWidth, kWidth, col0, count, job.accumulate);
+    for (int64_t s = 0; s < strips; ++s) {
+        const int64_t first_column = col0 + s * kWidth;
+        const int64_t rest = columns - s * kWidth;
+        const int64_t count = rest < kWidth ? rest : kWidth;
+        const Acc* const strip = memory + s * strip_size;
+        if (job.target[0].data) write_target(job.target[0], strip, kWidth, first_column, count, job.accumulate);
+        if (job.target[1].data) {
+            write_target(job.target[1], strip + split * kWidth, kWidth, first_column, count, job.accumulate);
+        }
+    }
+}
+
+template <class Acc>
+void mask_run(const RowMask& mask, int64_t t, int64_t first, int64_t count, Acc* values) {
+    if (mask.dead != nullptr && mask.dead[t] != 0) return fill_zero(values, count);
+    if (!mask.dropout.active()) return;
+    constexpr int64_t kChunk = 256;
+    Acc factors[kChunk];
+    for (int64_t start = 0; start < count; start += kChunk) {
+        const int64_t n = count - start < kChunk ? count - start : kChunk;
+        dropout_factors(mask.dropout, static_cast<uint64_t>(t * mask.d + first + start), n, factors);
+        for (int64_t i = 0; i < n; ++i) values[start + i] *= factors[i];
+    }
 }
 
 template <class Acc>
 int64_t scratch_bytes(int64_t rows, int64_t m) {
-    const int64_t strip = rows * strip_columns<Acc>(rows);
+    const int64_t strip = kScatterStrips * rows * strip_columns<Acc>(rows);
     const int64_t sums = dot_tokens(m) * m * kLanes<Acc>;
     return (strip + sums) * static_cast<int64_t>(sizeof(Acc));
 }
@@ -305,11 +345,11 @@ void dot_as(const SparseDot& job, int64_t token0, int64_t tokens, void* scratch)
 }
 
 template <class Acc>
-void scatter_as(const SparseScatter& job, int64_t col0, void* scratch) {
+void scatter_as(const SparseScatter& job, int64_t col0, int64_t columns, void* scratch) {
     if (is_wide<Acc>(job.target[0].rows + job.target[1].rows)) {
-        scatter<Acc, kWide>(job, col0, static_cast<Acc*>(scratch));
+        scatter<Acc, kWide>(job, col0, columns, static_cast<Acc*>(scratch));
     } else {
-        scatter<Acc, kNarrow>(job, col0, static_cast<Acc*>(scratch));
+        scatter<Acc, kNarrow>(job, col0, columns, static_cast<Acc*>(scratch));
     }
 }
 
@@ -332,8 +372,16 @@ void dot_task(const SparseDot& job, int64_t token0, int64_t tokens, void* scratc
     job.f64 ? dot_as<double>(job, token0, tokens, scratch) : dot_as<float>(job, token0, tokens, scratch);
 }
 
-void scatter_task(const SparseScatter& job, int64_t col0, void* scratch) {
-    job.f64 ? scatter_as<double>(job, col0, scratch) : scatter_as<float>(job, col0, scratch);
+void mask_run_f32(const void* mask, int64_t t, int64_t first, int64_t count, void* values) {
+    mask_run(*static_cast<const RowMask*>(mask), t, first, count, static_cast<float*>(values));
+}
+
+void mask_run_f64(const void* mask, int64_t t, int64_t first, int64_t count, void* values) {
+    mask_run(*static_cast<const RowMask*>(mask), t, first, count, static_cast<double*>(values));
+}
+
+void scatter_task(const SparseScatter& job, int64_t col0, int64_t columns, void* scratch) {
+    job.f64 ? scatter_as<double>(job, col0, columns, scratch) : scatter_as<float>(job, col0, columns, scratch);
 }
 
 }  // namespace moek::cpu::MOEK_ISA_NAME
