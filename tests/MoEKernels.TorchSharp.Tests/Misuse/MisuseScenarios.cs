@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace MoEKernels.TorchSharp.Tests;
 
 /// <summary>
-/// Misuse that would end the process if it went wrong, so each scenario runs in a process of its own: this assembly is also a program, and its
-/// argument names the scenario. A scenario that ends well prints <see cref="Passed"/>.
+/// Misuse that would end the process if it went wrong, so each scenario runs in a process of its own. One that ends well prints
+/// <see cref="Passed"/>.
 /// </summary>
 internal static class MisuseScenarios
 {
@@ -18,18 +18,11 @@ internal static class MisuseScenarios
         .Where(method => method.GetCustomAttribute<ScenarioAttribute>() is not null)
         .Select(method => method.Name);
 
-    public static int Main(string[] arguments)
+    public static void Run(string scenario)
     {
-        if (arguments.Length != 1)
-        {
-            Console.Error.WriteLine($"Expected the name of a scenario: {string.Join(", ", Names)}.");
-            return 2;
-        }
-        set_num_threads(1);
         using (NewDisposeScope())
-            typeof(MisuseScenarios).GetMethod(arguments[0], BindingFlags.NonPublic | BindingFlags.Static)!.Invoke(null, null);
+            typeof(MisuseScenarios).GetMethod(scenario, BindingFlags.NonPublic | BindingFlags.Static)!.Invoke(null, null);
         Console.WriteLine(Passed);
-        return 0;
     }
 
     [Scenario]

@@ -1,3 +1,4 @@
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -43,6 +44,7 @@ public sealed class LoRALinear : AdapterLinear
         Tensor y = BaseOutput(input);
         Tensor down = nn.functional.linear(x.to(LoraA.dtype), LoraA);
         Tensor delta = nn.functional.linear(down, LoraB).to(y.dtype);
-        return y.add_(delta, alpha: _scale).MoveToOuterDisposeScope();
+        using Scalar scale = _scale;
+        return y.add_(delta, alpha: scale).MoveToOuterDisposeScope();
     }
 }

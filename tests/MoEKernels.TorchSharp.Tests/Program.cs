@@ -1,0 +1,29 @@
+using System.Globalization;
+using static TorchSharp.torch;
+
+namespace MoEKernels.TorchSharp.Tests;
+
+/// <summary>What this assembly does as a program, see <see cref="ChildProcess"/>.</summary>
+internal static class Program
+{
+    public const string Misuse = "misuse";
+    public const string Memory = "memory";
+
+    public static int Main(string[] arguments)
+    {
+        // One thread: neither the outcome nor the memory depends on it, and it waits for nobody on a busy machine.
+        set_num_threads(1);
+        switch (arguments)
+        {
+            case [Misuse, var scenario]:
+                MisuseScenarios.Run(scenario);
+                return 0;
+            case [Memory, var workload, var steps]:
+                Console.WriteLine(MemoryProgram.MeasureGrowth(Enum.Parse<Workload>(workload), int.Parse(steps, CultureInfo.InvariantCulture)));
+                return 0;
+            default:
+                Console.Error.WriteLine($"Expected '{Misuse} <scenario>' or '{Memory} <workload> <steps>'.");
+                return 2;
+        }
+    }
+}
