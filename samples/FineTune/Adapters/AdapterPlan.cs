@@ -18,6 +18,9 @@ internal sealed record AdapterPlan(AdapterKind Kind, string Name, string FileNam
 
     private const int Cores = 4;
 
+    /// <summary>A hundred times SMoRA's default, since a run of some hundred steps would not feel that one.</summary>
+    private const double BiasUpdateRate = 1e-3;
+
     /// <summary>The adapter's output starts at this multiple of its two matrices, the scale of SMoRA's published configuration.</summary>
     private const double Scale = 2;
 
@@ -65,6 +68,7 @@ internal sealed record AdapterPlan(AdapterKind Kind, string Name, string FileNam
                 Rank = rank,
                 ActiveRanks = active,
                 Alpha = Scale * active,
+                BiasUpdateRate = BiasUpdateRate,
             }),
             AdapterKind.CoMoL => new AdapterPlan(kind, $"CoMoL {Cores} × r {rank}", "comol", new CoMoLConfig
             {

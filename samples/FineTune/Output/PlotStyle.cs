@@ -8,7 +8,7 @@ internal static class PlotStyle
     private const string Font = "Open Sans";
 
     /// <summary>Pixels left of a plot, so that its label keeps clear of its numbers.</summary>
-    private const int LeftSpace = 62;
+    private const int LeftSpace = 72;
 
     /// <summary>The colours of lines, distinguishable in the common forms of colour blindness (Okabe and Ito 2008).</summary>
     private static readonly Color[] Colours =

@@ -41,9 +41,10 @@ internal static class RoutingPlot
             return;
 
         RoutingTable[] shown = MostTelling(tables);
-        double largest = shown.Max(table => table.Shares.Max(row => row.Max()));
+        ScottPlot.Range range = new(
+            shown.Min(table => table.Shares.Min(row => row.Min())), shown.Max(table => table.Shares.Max(row => row.Max())));
         for (int i = 0; i < shown.Length; i++)
-            figure.AddPlot(Panel(shown[i], method, rowName, largest, i == shown.Length - 1 ? scale : null));
+            figure.AddPlot(Panel(shown[i], method, rowName, range, i == shown.Length - 1 ? scale : null));
         rows.Add((shown.Length, height));
     }
 
@@ -57,7 +58,7 @@ internal static class RoutingPlot
         return [.. Enumerable.Range(0, count).Select(i => ofBlocks[i * ofBlocks.Length / count])];
     }
 
-    private static Plot Panel(RoutingTable table, string method, string rowName, double largest, string? scale)
+    private static Plot Panel(RoutingTable table, string method, string rowName, ScottPlot.Range range, string? scale)
     {
         int domains = table.Domains.Count;
 
@@ -77,7 +78,7 @@ internal static class RoutingPlot
         plot.HideGrid();
         var heatmap = plot.Add.Heatmap(values);
         heatmap.Colormap = new Viridis();
-        heatmap.ManualRange = new ScottPlot.Range(0, largest);
+        heatmap.ManualRange = range;
         plot.Axes.Bottom.SetTicks([.. Enumerable.Range(0, domains).Select(i => (double)i)], [.. table.Domains]);
         bool labelRows = order.Length <= MostRowLabels;
         plot.Axes.Left.SetTicks(
