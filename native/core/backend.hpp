@@ -74,7 +74,7 @@ typedef moek_status (*moek_backend_entry)(const moek_backend_host* host, const m
 
 namespace moek {
 
-// Fills a slot of the table in a backend that throws: the exception passes through to the core's `guarded`.
+// The CPU backend's table. Its functions may throw; the entry points translate.
 const moek_backend& cpu_backend();
 
 // Loads the CUDA library once per path and keeps it. Throws BACKEND_UNAVAILABLE with the reason.

@@ -2,7 +2,7 @@
 // that other ops fuse. For files compiled per instruction set.
 //
 // An expert is *masked* when its logit is NaN or -infinity, or its bias is: it is selected only when nothing else is
-// left, its weight is 0 and it gets no gradient.
+// left, and its weight is the constant 0.
 #pragma once
 
 #include "core/dtype.hpp"
