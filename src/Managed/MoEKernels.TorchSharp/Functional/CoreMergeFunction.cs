@@ -48,14 +48,14 @@ internal sealed record CoreMergePlan(CoreMergeShape Shape, CoreMergeOptions Opti
         Tensor? dx = null, dA = null, dB = null, dCores = null, dRouter = null, dRouterInput = null, dMixture = null;
         if (Needs.AnyOf(0, 1, 2, 3, 4, 5, 6))
         {
-            dx = Needs[0] ? empty(x.shape, dtype: x.dtype, device: x.device) : null;
+            dx = Needs[0] ? OpTensors.EmptyLike(x) : null;
             dA = OpTensors.EmptyIf(Needs[1], Shape.R, Shape.DIn, weightGradient, x);
             dB = Options.BLayout == BLayout.OutByRank
                 ? OpTensors.EmptyIf(Needs[2], Shape.DOut, Shape.R, weightGradient, x)
                 : OpTensors.EmptyIf(Needs[2], Shape.R, Shape.DOut, weightGradient, x);
             dCores = Needs[3] ? empty(Shape.E, Shape.R, Shape.R, dtype: weightGradient, device: x.device) : null;
-            dRouter = Needs[4] ? empty(saved[4]!.shape, dtype: weightGradient, device: x.device) : null;
-            dRouterInput = Needs[5] ? empty(saved[5]!.shape, dtype: x.dtype, device: x.device) : null;
+            dRouter = Needs[4] ? OpTensors.EmptyWithWidth(saved[4]!, saved[4]!.size(1), weightGradient) : null;
+            dRouterInput = Needs[5] ? OpTensors.EmptyLike(saved[5]!) : null;
             dMixture = OpTensors.EmptyIf(Needs[6], Shape.T, Shape.E, TensorTypes.Accumulator(x.dtype), x);
 
             using var xRows = new RowMajor(x);

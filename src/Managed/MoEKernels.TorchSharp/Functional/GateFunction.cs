@@ -50,7 +50,7 @@ internal sealed record GatePlan(GateShape Shape, GateOptions Options)
         using var weightRows = new RowMajor(dWeights ?? zeroWeights);
         using Tensor? denseWeights = weightRows.Stride == 0 ? null : dWeights!.contiguous();
         using var lse = new RowMajor(dLogSumExp);
-        Tensor dLogits = empty(logits.shape, dtype: logits.dtype, device: logits.device);
+        Tensor dLogits = OpTensors.EmptyLike(logits);
         var args = new GateArgs
         {
             Shape = Shape,

@@ -127,9 +127,7 @@ public static partial class MoeFunctional
         OpTensors.CheckDevice(b, x);
         if (baseOutput is not null)
         {
-            long[] expected = x.shape;
-            expected[^1] = dOut;
-            OpTensors.CheckShape(baseOutput, expected, "x's leading dimensions and d_out");
+            OpTensors.CheckLikeWithWidth(baseOutput, x, dOut);
             OpTensors.CheckType(baseOutput, x.dtype, " as x");
             OpTensors.CheckDevice(baseOutput, x);
         }

@@ -72,9 +72,24 @@ internal static unsafe class OpTensors
             throw new ArgumentException($"Flags are {flags}; expected a combination of {Allowed}. Accumulating is what autograd and the base output do here.", name);
     }
 
+    /// <summary>Checks that a tensor has an input's leading dimensions and the expected width.</summary>
+    public static void CheckLikeWithWidth(Tensor tensor, Tensor like, long width, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        int dimensions = (int)like.Dimensions;
+        bool fits = tensor.Dimensions == dimensions && tensor.size(dimensions - 1) == width;
+        for (int i = 0; fits && i < dimensions - 1; i++)
+            fits = tensor.size(i) == like.size(i);
+        if (!fits)
+            throw new ArgumentException($"{name} has shape [{string.Join(", ", tensor.shape)}]; expected x's leading dimensions and d_out = [{string.Join(", ", [.. like.shape[..^1], width])}].", name);
+    }
+
+    /// <summary>A tensor without values, contiguous, of an input's shape and type.</summary>
+    public static Tensor EmptyLike(Tensor like) => EmptyWithWidth(like, like.size((int)like.Dimensions - 1), like.dtype);
+
     /// <summary>The leading shape of an input with another width: an output without values.</summary>
     public static Tensor EmptyWithWidth(Tensor like, long width, ScalarType type)
     {
+        // Asking for a shape as an array costs as much as an allocation, hence the short way for matrices.
         if (like.Dimensions == 2)
             return empty(like.size(0), width, dtype: type, device: like.device);
         long[] shape = like.shape;

@@ -46,13 +46,13 @@ internal sealed record RankLoraPlan(RankLoraShape Shape, RankLoraOptions Options
         Tensor? dx = null, dA = null, dB = null, dRouter = null, dRouterInput = null, dGates = null;
         if (Needs.AnyOf(0, 1, 2, 3, 4, 5))
         {
-            dx = Needs[0] ? empty(x.shape, dtype: x.dtype, device: x.device) : null;
+            dx = Needs[0] ? OpTensors.EmptyLike(x) : null;
             dA = OpTensors.EmptyIf(Needs[1], Shape.R, Shape.DIn, weightGradient, x);
             dB = Options.BLayout == BLayout.OutByRank
                 ? OpTensors.EmptyIf(Needs[2], Shape.DOut, Shape.R, weightGradient, x)
                 : OpTensors.EmptyIf(Needs[2], Shape.R, Shape.DOut, weightGradient, x);
-            dRouter = Needs[3] ? empty(saved[3]!.shape, dtype: weightGradient, device: x.device) : null;
-            dRouterInput = Needs[4] ? empty(saved[4]!.shape, dtype: x.dtype, device: x.device) : null;
+            dRouter = Needs[3] ? OpTensors.EmptyWithWidth(saved[3]!, Shape.DIn, weightGradient) : null;
+            dRouterInput = Needs[4] ? OpTensors.EmptyLike(saved[4]!) : null;
             dGates = OpTensors.EmptyIf(Needs[5], Shape.T, Shape.K, TensorTypes.Accumulator(x.dtype), x);
 
             using var xRows = new RowMajor(x);
