@@ -338,6 +338,47 @@ TEST(CoreMergeNan, RowsWithoutAnyScoreAreZero) {
     }
 }
 
+TEST(CoreMergeNan, TokensOfNanAddNothingToAnyGradient) {
+    const Context context;
+    for (const int32_t router : {MOEK_CORE_ROUTER_CORE, MOEK_CORE_ROUTER_INPUT}) {
+        for (const bool separate_input : {false, true}) {
+            for (const double dropout_p : {0.0, 0.25}) {
+                if (separate_input && router == MOEK_CORE_ROUTER_CORE) continue;
+                Random random;
+                CoreMergeCase c;
+                c.T = 140;
+                c.router = router;
+                c.separate_input = separate_input;
+                c.dropout_p = dropout_p;
+                SCOPED_TRACE(testing::PrintToString(c));
+                CoreMergeCall call(c, random);
+                for (const int64_t t : {3, 139}) {
+                    for (int64_t i = 0; i < c.d_in; ++i) {
+                        call.x.set(t, i, std::numeric_limits<double>::quiet_NaN());
+                        if (separate_input) call.router_input.set(t, i, std::numeric_limits<double>::quiet_NaN());
+                    }
+                }
+                call.expect_both(context);
+                const reference::CoreMerge expected_call = call.reference_call(context);
+                const reference::CoreMergeOutput expected = core_merge_forward(expected_call);
+                const reference::CoreMergeGradient gradient =
+                    core_merge_backward(expected_call, expected, call.dy.values());
+                for (int64_t o = 0; o < c.d_out; ++o) EXPECT_EQ(call.y.at(3, o), 0);
+                for (int64_t d = 0; d < c.d_in; ++d) EXPECT_EQ(call.dx.at(139, d), 0);
+                for (double value : gradient.dA) EXPECT_TRUE(std::isfinite(value));
+                EXPECT_TRUE(near(call.y, expected.y, 1e-12, 1e-12)) << "y";
+                EXPECT_TRUE(near(call.dx, gradient.dx, 1e-12, 1e-12)) << "dx";
+                EXPECT_TRUE(near(call.drouter_input, gradient.drouter_input, 1e-12, 1e-12)) << "drouter_input";
+                EXPECT_TRUE(near(call.dA, gradient.dA, 1e-11, 1e-11)) << "dA";
+                EXPECT_TRUE(near(call.dB, gradient.dB, 1e-11, 1e-11)) << "dB";
+                EXPECT_TRUE(near(call.dC, gradient.dC, 1e-11, 1e-11)) << "dC";
+                EXPECT_TRUE(near(call.dW_g, gradient.dW_g, 1e-11, 1e-11)) << "dW_g";
+                EXPECT_TRUE(near(call.dp, gradient.dp, 1e-12, 1e-12)) << "dp";
+            }
+        }
+    }
+}
+
 TEST(CoreMergeNan, InfiniteScoresShareTheWeight) {
     Random random;
     CoreMergeCase c;

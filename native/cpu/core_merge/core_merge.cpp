@@ -40,8 +40,8 @@ class Run {
         : context_(context),
           kernels_(MOEK_SELECT_ISA(context.isa, core_merge_kernels)(args.x_dtype == MOEK_DTYPE_F64)),
           accumulator_(accumulator_dtype(args.x_dtype)),
-          input_dropout_(input_dropout(args)),
-          core_dropout_(core_dropout(args)) {
+          input_dropout_{input_dropout(args), args.d_in, nullptr, args.E},
+          core_dropout_{core_dropout(args), args.r, nullptr, args.E} {
         call_.args = args;
         call_.f64 = args.x_dtype == MOEK_DTYPE_F64;
     }
@@ -66,8 +66,8 @@ class Run {
 
     RunHook input_hook() const { return hook_of(input_dropout_); }
     RunHook core_hook() const { return hook_of(core_dropout_); }
-    RunHook hook_of(const DropoutRun& run) const {
-        return run.dropout.active() ? RunHook{kernels_.drop, &run} : RunHook{};
+    RunHook hook_of(const RowFilter& filter) const {
+        return filter.active() ? RunHook{kernels_.filter_rows, &filter} : RunHook{};
     }
     RunHook weighted_ranks_hook() const { return {kernels_.weighted_ranks, &weighted_ranks_}; }
 
@@ -107,9 +107,10 @@ class Run {
     Context& context_;
     CoreMergeKernels kernels_;
     int32_t accumulator_;
-    DropoutRun input_dropout_;
-    DropoutRun core_dropout_;
+    const RowFilter input_dropout_;
+    const RowFilter core_dropout_;
     WeightedRanks weighted_ranks_ = {};
+    const void* weights_ = nullptr;  // p where a token weighs nothing
     CoreMergeCall call_ = {};
     std::optional<ScratchSlots> scratch_;
 };
@@ -250,16 +251,19 @@ void Run::weight_gradients() {
                  saved_columns(call_.dv, args().r), gradient(args().dC, args().r));
     }
     if (args().dA != nullptr) {
+        RowFilter filter = input_dropout_;
+        filter.p = weights_;
         multiply(args().r, args().d_in, args().T, saved_columns(call_.du, args().r),
-                 columns_of(args().x, args().x_dtype, args().x_stride, input_hook()),
+                 columns_of(args().x, args().x_dtype, args().x_stride, hook_of(filter)),
                  gradient(args().dA, args().dA_stride));
     }
-    if (args().dW_g != nullptr && args().router == MOEK_CORE_ROUTER_CORE) {
-        multiply(args().E, args().r, args().T, saved_columns(call_.dl, args().E), saved_columns(call_.u, args().r),
-                 gradient(args().dW_g, args().dW_g_stride));
-    } else if (args().dW_g != nullptr) {
-        multiply(args().E, args().d_in, args().T, saved_columns(call_.dl, args().E),
-                 columns_of(router_source(args()), args().x_dtype, router_source_stride(args())),
+    if (args().dW_g != nullptr) {
+        const bool core = args().router == MOEK_CORE_ROUTER_CORE;
+        const RowFilter filter = {{}, core ? args().r : args().d_in, weights_, args().E};
+        const GemmOperand source =
+            core ? saved_columns(call_.u, args().r, hook_of(filter))
+                 : columns_of(router_source(args()), args().x_dtype, router_source_stride(args()), hook_of(filter));
+        multiply(args().E, core ? args().r : args().d_in, args().T, saved_columns(call_.dl, args().E), source,
                  gradient(args().dW_g, args().dW_g_stride));
     }
 }
@@ -276,8 +280,11 @@ void Run::backward() {
     if (past_cores) {
         const double work = static_cast<double>(args().T) * static_cast<double>(args().E) *
                             static_cast<double>(args().r) * static_cast<double>(args().r) / 8;
-        for_blocks(token_blocks(), work,
-                   [&](int64_t block, void* scratch) { kernels_.mix_back(call_, block, scratch); });
+        std::atomic<bool> any_weighs_nothing = false;
+        for_blocks(token_blocks(), work, [&](int64_t block, void* scratch) {
+            if (kernels_.mix_back(call_, block, scratch)) any_weighs_nothing = true;
+        });
+        if (any_weighs_nothing) weights_ = call_.p;
     }
     weight_gradients();
     if (args().dx != nullptr) input_gradient();

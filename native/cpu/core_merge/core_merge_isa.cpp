@@ -21,19 +21,34 @@ inline int64_t least(int64_t a, int64_t b) {
 // ---------------------------------------------------------------------------------------------------------------------
 
 template <class Acc>
-void drop_run(const DropoutRun& run, int64_t t, int64_t first, int64_t count, Acc* values) {
-    constexpr int64_t kChunk = 64;
+bool weighs_nothing(const Acc* p, int64_t E) {
+    for (int64_t e = 0; e < E; ++e) {
+        if (p[e] != 0) return false;
+    }
+    return true;
+}
+
+// Multiplies elements of row t of a matrix with d columns by their factors.
+template <class Acc>
+void drop_run(const Dropout& dropout, int64_t d, int64_t t, int64_t first, int64_t count, Acc* values) {
+    constexpr int64_t kChunk = 256;
     Acc factors[kChunk];
     for (int64_t start = 0; start < count; start += kChunk) {
         const int64_t n = least(kChunk, count - start);
-        dropout_factors(run.dropout, static_cast<uint64_t>(t * run.d + first + start), n, factors);
+        dropout_factors(dropout, static_cast<uint64_t>(t * d + first + start), n, factors);
         for (int64_t i = 0; i < n; ++i) values[start + i] *= factors[i];
     }
 }
 
 template <class Acc>
-void drop(const void* state, int64_t t, int64_t first, int64_t count, void* values) {
-    drop_run(*static_cast<const DropoutRun*>(state), t, first, count, static_cast<Acc*>(values));
+void filter_rows(const void* state, int64_t t, int64_t first, int64_t count, void* values) {
+    const RowFilter& filter = *static_cast<const RowFilter*>(state);
+    Acc* const run = static_cast<Acc*>(values);
+    if (filter.p != nullptr && weighs_nothing(static_cast<const Acc*>(filter.p) + t * filter.E, filter.E)) {
+        for (int64_t i = 0; i < count; ++i) run[i] = 0;
+    } else if (filter.dropout.active()) {
+        drop_run(filter.dropout, filter.d, t, first, count, run);
+    }
 }
 
 template <class Acc>
@@ -46,7 +61,8 @@ void weighted_ranks(const void* state, int64_t t, int64_t first, int64_t count, 
     int64_t i = first % w.r;
     for (int64_t rest = count; rest > 0; ++e, i = 0) {
         const int64_t n = least(w.r - i, rest);
-        for (int64_t j = 0; j < n; ++j) out[j] = p[e] * u[i + j];
+        // Not 0 * u: a u that is NaN has no weight either.
+        for (int64_t j = 0; j < n; ++j) out[j] = p[e] == 0 ? 0 : p[e] * u[i + j];
         out += n;
         rest -= n;
     }
@@ -55,7 +71,8 @@ void weighted_ranks(const void* state, int64_t t, int64_t first, int64_t count, 
 // Finishes a block of dx: its dropout, then what came around it through the router. The block starts at (t0, column0).
 template <class Acc>
 struct FinishInputGradient {
-    DropoutRun mask;
+    Dropout dropout;
+    int64_t d;
     const Acc* through_router;  // dense with `columns`
     int64_t columns;
     int64_t t0;
@@ -64,7 +81,7 @@ struct FinishInputGradient {
     static void apply(const void* state, int64_t row, int64_t first, int64_t count, void* values) {
         const FinishInputGradient& self = *static_cast<const FinishInputGradient*>(state);
         Acc* const dx = static_cast<Acc*>(values);
-        if (self.mask.dropout.active()) drop_run(self.mask, self.t0 + row, self.column0 + first, count, dx);
+        if (self.dropout.active()) drop_run(self.dropout, self.d, self.t0 + row, self.column0 + first, count, dx);
         const Acc* const add = self.through_router + row * self.columns + first;
         for (int64_t i = 0; i < count; ++i) dx[i] += add[i];
     }
@@ -184,7 +201,7 @@ void softmax_row_back(const Acc* p, Acc* dp_to_dl, int64_t E, Acc temperature) {
 }
 
 template <class Acc>
-void mix_back(const CoreMergeCall& call, int64_t block, void* scratch) {
+bool mix_back(const CoreMergeCall& call, int64_t block, void* scratch) {
     const moek_core_merge_args& args = call.args;
     const int64_t r = args.r;
     const int64_t E = args.E;
@@ -218,12 +235,16 @@ void mix_back(const CoreMergeCall& call, int64_t block, void* scratch) {
             }
         }
     }
+    const bool routed = args.router != MOEK_CORE_ROUTER_CALLER;
+    for (int64_t t = 0; t < tokens; ++t) {
+        if (!routed || !weighs_nothing(p + t * E, E)) continue;
+        for (int64_t e = 0; e < E; ++e) dl[t * E + e] = 0;
+    }
     if (args.dp != nullptr) {
         Acc* const dp = static_cast<Acc*>(args.dp) + t0 * E;
         for (int64_t i = 0; i < tokens * E; ++i) dp[i] = dl[i];
     }
-    if (args.router == MOEK_CORE_ROUTER_CALLER) return;
-    for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t t = 0; routed && t < tokens; ++t) {
         softmax_row_back(p + t * E, dl + t * E, E, static_cast<Acc>(args.temperature));
     }
     if (args.router == MOEK_CORE_ROUTER_CORE) {
@@ -231,6 +252,13 @@ void mix_back(const CoreMergeCall& call, int64_t block, void* scratch) {
                          columns_of(args.W_g, args.router_dtype, args.W_g_stride), result_in(du, accumulator, r, true)),
                  scratch);
     }
+    bool any_weighs_nothing = false;
+    for (int64_t t = 0; t < tokens; ++t) {
+        if (!weighs_nothing(p + t * E, E)) continue;
+        any_weighs_nothing = true;
+        for (int64_t i = 0; i < r; ++i) du[t * r + i] = 0;
+    }
+    return any_weighs_nothing;
 }
 
 // The router's part of dx bypasses the dropout, and both parts are rounded together, once.
@@ -250,7 +278,7 @@ void input_gradient(const CoreMergeCall& call, int64_t token_block, int64_t colu
                      columns_of(element(args.W_g, args.router_dtype, column0), args.router_dtype, args.W_g_stride),
                      result_in(through_router, accumulator, columns)),
              scratch);
-    const FinishInputGradient<Acc> finish = {input_dropout(args), through_router, columns, t0, column0};
+    const FinishInputGradient<Acc> finish = {input_dropout(args), args.d_in, through_router, columns, t0, column0};
     GemmResult dx = result_in(element(args.dx, args.x_dtype, t0 * args.dx_stride + column0), args.x_dtype,
                               args.dx_stride, (args.flags & MOEK_CALL_FLAG_ACCUMULATE_OUTPUT) != 0);
     dx.hook = {FinishInputGradient<Acc>::apply, &finish};
@@ -263,9 +291,9 @@ void input_gradient(const CoreMergeCall& call, int64_t token_block, int64_t colu
 
 CoreMergeKernels core_merge_kernels(bool f64) {
     if (f64) {
-        return {weighted_ranks<double>, drop<double>, route<double>, mix_back<double>, input_gradient<double>};
+        return {weighted_ranks<double>, filter_rows<double>, route<double>, mix_back<double>, input_gradient<double>};
     }
-    return {weighted_ranks<float>, drop<float>, route<float>, mix_back<float>, input_gradient<float>};
+    return {weighted_ranks<float>, filter_rows<float>, route<float>, mix_back<float>, input_gradient<float>};
 }
 
 }  // namespace moek::cpu::MOEK_ISA_NAME

@@ -34,18 +34,23 @@ struct WeightedRanks {
     int64_t E;
 };
 
-// A dropout mask on a matrix with d columns, for runs along its rows.
-struct DropoutRun {
+// What happens to the rows of a matrix with d columns on their way into a product: their dropout, and rows of tokens
+// that weigh nothing become zero, because a NaN there would spread (0 * NaN). p [T, E] is null where no token does.
+struct RowFilter {
     Dropout dropout;
     int64_t d;
+    const void* p;
+    int64_t E;
+
+    bool active() const { return dropout.active() || p != nullptr; }
 };
 
-static inline DropoutRun input_dropout(const moek_core_merge_args& args) {
-    return {{args.dropout_p, args.dropout_seed, args.dropout_offset, MOEK_DROPOUT_STREAM_INPUT}, args.d_in};
+static inline Dropout input_dropout(const moek_core_merge_args& args) {
+    return {args.dropout_p, args.dropout_seed, args.dropout_offset, MOEK_DROPOUT_STREAM_INPUT};
 }
 
-static inline DropoutRun core_dropout(const moek_core_merge_args& args) {
-    return {{args.dropout_core_p, args.dropout_seed, args.dropout_offset, MOEK_DROPOUT_STREAM_CORE}, args.r};
+static inline Dropout core_dropout(const moek_core_merge_args& args) {
+    return {args.dropout_core_p, args.dropout_seed, args.dropout_offset, MOEK_DROPOUT_STREAM_CORE};
 }
 
 // A block of the kernels below: what one of their calls works on. Its scratch memory is that of a product's task, then
@@ -58,14 +63,14 @@ static inline int64_t blocks_of(int64_t n, int64_t size) {
 }
 
 struct CoreMergeKernels {
-    // Hooks: the state is a WeightedRanks, whose values replace the run's, and a DropoutRun.
+    // Hooks: the state is a WeightedRanks, whose values replace the run's, and a RowFilter.
     void (*weighted_ranks)(const void* state, int64_t t, int64_t first, int64_t count, void* values);
-    void (*drop)(const void* state, int64_t t, int64_t first, int64_t count, void* values);
+    void (*filter_rows)(const void* state, int64_t t, int64_t first, int64_t count, void* values);
 
     // A block of tokens: with the CORE router the logits, then p. The first token with a NaN among its logits, or -1.
     int64_t (*route)(const CoreMergeCall& call, int64_t block, void* scratch);
-    // A block of tokens: from dv to dp, du and dl.
-    void (*mix_back)(const CoreMergeCall& call, int64_t block, void* scratch);
+    // A block of tokens: from dv to dp, du and dl. True when one of them weighs nothing: all its p are 0.
+    bool (*mix_back)(const CoreMergeCall& call, int64_t block, void* scratch);
     // A block of tokens and one of columns: dx when the INPUT router reads the same x as A.
     void (*input_gradient)(const CoreMergeCall& call, int64_t token_block, int64_t column_block, void* scratch);
 };

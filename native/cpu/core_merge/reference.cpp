@@ -98,6 +98,11 @@ Vector merged_core(const CoreMerge& call, const Vector& p) {
     return merged;
 }
 
+/// A token without weights adds nothing to any result, whatever its x and u are: not even 0 times a NaN.
+bool weighs_nothing(const Vector& p) {
+    return std::all_of(p.begin(), p.end(), [](double weight) { return weight == 0; });
+}
+
 }  // namespace
 
 CoreMergeOutput core_merge_forward(const CoreMerge& call) {
@@ -116,7 +121,7 @@ CoreMergeOutput core_merge_forward(const CoreMerge& call) {
                 p = row_of(call.p, t, call.E);
                 break;
         }
-        const Vector v = multiply_left(u, merged_core(call, p), call.r);
+        const Vector v = weighs_nothing(p) ? Vector(at(call.r), 0.0) : multiply_left(u, merged_core(call, p), call.r);
         out.u.insert(out.u.end(), u.begin(), u.end());
         out.p.insert(out.p.end(), p.begin(), p.end());
         out.v.insert(out.v.end(), v.begin(), v.end());
@@ -147,19 +152,31 @@ CoreMergeGradient core_merge_backward(const CoreMerge& call, const CoreMergeOutp
         // v = u^T M, so dM = u dv^T and du = M dv; dM then goes to every core and every weight.
         Vector dM(at(call.r * call.r), 0.0);
         add_outer(dM, u, dv);
-        Vector du = multiply(merged_core(call, p), call.r, dv);
+        const bool routed = call.router != MOEK_CORE_ROUTER_CALLER;
+        const bool silent = weighs_nothing(p);
         Vector dp(at(call.E), 0.0);
-        for (int64_t e = 0; e < call.E; ++e) {
+        for (int64_t e = 0; e < call.E && !(routed && silent); ++e) {
             const Vector core = core_of(call, e);
-            for (size_t i = 0; i < core.size(); ++i) {
-                dp[at(e)] += core[i] * dM[i];
+            for (size_t i = 0; i < core.size(); ++i) dp[at(e)] += core[i] * dM[i];
+        }
+        gradient.dp.insert(gradient.dp.end(), dp.begin(), dp.end());
+        if (silent) {
+            gradient.dx.insert(gradient.dx.end(), at(call.d_in), 0.0);
+            if (!call.router_input.empty()) {
+                gradient.drouter_input.insert(gradient.drouter_input.end(), at(call.d_in), 0.0);
+            }
+            continue;
+        }
+
+        Vector du = multiply(merged_core(call, p), call.r, dv);
+        for (int64_t e = 0; e < call.E; ++e) {
+            for (size_t i = 0; i < dM.size(); ++i) {
                 gradient.dC[at(e, call.r * call.r, static_cast<int64_t>(i))] += p[at(e)] * dM[i];
             }
         }
-        gradient.dp.insert(gradient.dp.end(), dp.begin(), dp.end());
 
         Vector dx_undropped(at(call.d_in), 0.0);
-        if (call.router != MOEK_CORE_ROUTER_CALLER) {
+        if (routed) {
             double projection = 0;
             for (int64_t e = 0; e < call.E; ++e) projection += p[at(e)] * dp[at(e)];
             Vector dlogits(at(call.E), 0.0);
