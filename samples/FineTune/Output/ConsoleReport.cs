@@ -86,7 +86,7 @@ internal sealed class ConsoleReport(IAnsiConsole console)
     private void ShowTimes(RunResult result)
     {
         Table table = NewTable(
-            "ms per step, min / median", "frozen layers", "with adapter", "with twin", "whole model", "with twin", "adapter alone");
+            "ms, min / median", "frozen layers", "+ adapter", "+ twin", "model", "twin model", "adapter : twin");
         foreach (AdapterResult adapter in result.Adapters)
         {
             AdapterTiming timing = adapter.Timing;
@@ -101,14 +101,14 @@ internal sealed class ConsoleReport(IAnsiConsole console)
         }
 
         console.Write(table);
-        console.WriteLine("forward and backward, taking turns; the twin is the same formula in plain TorchSharp");
+        console.WriteLine("forward and backward of one step, taking turns; the twin is the same formula in plain TorchSharp");
         console.WriteLine();
     }
 
     private static string Gain(AdapterTiming timing)
     {
-        string times = $"{timing.AddedByKernels:0.0} against {timing.AddedByTwin:0.0}";
-        return timing.AddedByKernels > 0 ? $"{times}, {timing.AddedByTwin / timing.AddedByKernels:0.0}×" : times;
+        string times = $"{timing.AddedByKernels:0.0} : {timing.AddedByTwin:0.0}";
+        return timing.AddedByKernels > 0 ? $"{times} = {timing.AddedByTwin / timing.AddedByKernels:0.0}×" : times;
     }
 
     private static string Pair(Durations times) => $"{times.MinMilliseconds:0.0} / {times.MedianMilliseconds:0.0}";
