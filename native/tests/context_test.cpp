@@ -227,6 +227,18 @@ TEST(CudaLibrary, AMissingOneIsAClearError) {
     MOEK_EXPECT_ERROR(create_cuda(MOEK_NO_ENTRY_LIBRARY, &context), unavailable, "moek_cuda_backend");
 }
 
+TEST(CudaLibrary, IsLookedForBesideThisOne) {
+    moek_context* context = nullptr;
+    const moek_status status = create_cuda(nullptr, &context);
+    if (status == MOEK_STATUS_CODE_OK) {  // a build with CUDA on a machine with a GPU
+        EXPECT_EQ(moek_context_destroy(context), MOEK_STATUS_CODE_OK);
+        return;
+    }
+    EXPECT_EQ(status, MOEK_STATUS_CODE_BACKEND_UNAVAILABLE);
+    EXPECT_NE(last_error().find("moekernels_cuda"), std::string::npos) << last_error();
+    EXPECT_EQ(context, nullptr);
+}
+
 TEST(CudaLibrary, OneThatRefusesSaysWhy) {
     moek_context* context = nullptr;
     MOEK_EXPECT_ERROR(create_cuda(MOEK_REFUSING_LIBRARY, &context), MOEK_STATUS_CODE_BACKEND_UNAVAILABLE,
