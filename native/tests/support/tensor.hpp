@@ -182,7 +182,7 @@ class IntTensor {
     }
     IntTensor(int64_t rows, int64_t columns, const std::vector<int32_t>& values) : IntTensor(rows, columns) {
         EXPECT_EQ(static_cast<int64_t>(values.size()), rows * columns);
-        std::memcpy(data(), values.data(), values.size() * sizeof(int32_t));
+        std::copy(values.begin(), values.end(), data());
     }
 
     int32_t* data() { return reinterpret_cast<int32_t*>(memory_.data()); }
