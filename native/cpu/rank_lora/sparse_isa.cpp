@@ -27,6 +27,11 @@ int64_t strip_columns(int64_t rows) {
 template <class Acc>
 constexpr int32_t kAccDtype = sizeof(Acc) == 8 ? MOEK_DTYPE_F64 : MOEK_DTYPE_F32;
 
+// Instead of the member function, which is no part of this namespace (see the rule in native/CMakeLists.txt).
+bool is_active(const Dropout& dropout) {
+    return dropout.p > 0;
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Strips: columns col0 .. col0 + width of all rows, in the accumulator type, padded with zeros
 // ---------------------------------------------------------------------------------------------------------------------
@@ -112,9 +117,9 @@ template <class Acc>
 const Acc* token_strip(const TokenRows& in, int64_t d, int64_t t, int64_t col0, int64_t count, int64_t width,
                        Acc* buffer) {
     const void* const source = element(in.data, in.dtype, t * in.stride + col0);
-    if (in.dtype == kAccDtype<Acc> && count == width && !in.dropout.active()) return static_cast<const Acc*>(source);
+    if (in.dtype == kAccDtype<Acc> && count == width && !is_active(in.dropout)) return static_cast<const Acc*>(source);
     load_run<Acc>(source, in.dtype, count, buffer);
-    if (in.dropout.active()) {
+    if (is_active(in.dropout)) {
         Acc factors[static_cast<size_t>(kWide * kLanes<Acc>)];
         dropout_factors(in.dropout, static_cast<uint64_t>(t * d + col0), count, factors);
         for (int64_t c = 0; c < count; ++c) buffer[c] *= factors[c];
@@ -149,7 +154,7 @@ void combine(const SparseCombine& job, int64_t token0, int64_t tokens, int64_t c
     const int64_t count = job.d - col0 < kWidth ? job.d - col0 : kWidth;
     const Strip<Acc> strip = make_strip(job.rows, col0, count, kWidth, tokens * job.m, memory);
     const bool in_place =
-        job.out_dtype == kAccDtype<Acc> && count == kWidth && !job.accumulate && !job.dropout.active();
+        job.out_dtype == kAccDtype<Acc> && count == kWidth && !job.accumulate && !is_active(job.dropout);
     Acc buffer[static_cast<size_t>(kWidth)];
     for (int64_t t = token0; t < token0 + tokens; ++t) {
         if (t + kPrefetchTokens < job.T) prefetch_output(job, t + kPrefetchTokens, col0, count);
@@ -170,7 +175,7 @@ void combine(const SparseCombine& job, int64_t token0, int64_t tokens, int64_t c
         MOEK_UNROLL
         for (int v = 0; v < Registers; ++v) V::store(result + v * V::kLanes, sum[v]);
         if (in_place) continue;
-        if (job.dropout.active()) {
+        if (is_active(job.dropout)) {
             Acc factors[static_cast<size_t>(kWidth)];
             dropout_factors(job.dropout, static_cast<uint64_t>(t * job.d + col0), count, factors);
             for (int64_t c = 0; c < count; ++c) buffer[c] *= factors[c];
@@ -305,7 +310,7 @@ void scatter(const SparseScatter& job, int64_t col0, int64_t columns, Acc* memor
 template <class Acc>
 void mask_run(const RowMask& mask, int64_t t, int64_t first, int64_t count, Acc* values) {
     if (mask.dead != nullptr && mask.dead[t] != 0) return fill_zero(values, count);
-    if (!mask.dropout.active()) return;
+    if (!is_active(mask.dropout)) return;
     constexpr int64_t kChunk = 256;
     Acc factors[kChunk];
     for (int64_t start = 0; start < count; start += kChunk) {

@@ -9,7 +9,7 @@ namespace moek::cpu {
 // Tokens of a task: enough to pay for packing a strip of rows. A task of dot keeps m running sums per token, which
 // should stay in the second-level cache.
 constexpr int64_t kCombineTokens = 256;
-constexpr int64_t dot_tokens(int64_t m) {
+static constexpr int64_t dot_tokens(int64_t m) {
     return m <= 8 ? 128 : (m >= 128 ? 8 : 1024 / m);
 }
 
