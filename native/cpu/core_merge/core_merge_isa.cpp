@@ -20,6 +20,11 @@ inline int64_t least(int64_t a, int64_t b) {
 // Hooks
 // ---------------------------------------------------------------------------------------------------------------------
 
+// Instead of the member function, which is no part of this namespace (see the rule in native/CMakeLists.txt).
+bool is_active(const Dropout& dropout) {
+    return dropout.p > 0;
+}
+
 template <class Acc>
 bool weighs_nothing(const Acc* p, int64_t E) {
     for (int64_t e = 0; e < E; ++e) {
@@ -46,7 +51,7 @@ void filter_rows(const void* state, int64_t t, int64_t first, int64_t count, voi
     Acc* const run = static_cast<Acc*>(values);
     if (filter.p != nullptr && weighs_nothing(static_cast<const Acc*>(filter.p) + t * filter.E, filter.E)) {
         for (int64_t i = 0; i < count; ++i) run[i] = 0;
-    } else if (filter.dropout.active()) {
+    } else if (is_active(filter.dropout)) {
         drop_run(filter.dropout, filter.d, t, first, count, run);
     }
 }
@@ -81,7 +86,7 @@ struct FinishInputGradient {
     static void apply(const void* state, int64_t row, int64_t first, int64_t count, void* values) {
         const FinishInputGradient& self = *static_cast<const FinishInputGradient*>(state);
         Acc* const dx = static_cast<Acc*>(values);
-        if (self.dropout.active()) drop_run(self.dropout, self.d, self.t0 + row, self.column0 + first, count, dx);
+        if (is_active(self.dropout)) drop_run(self.dropout, self.d, self.t0 + row, self.column0 + first, count, dx);
         const Acc* const add = self.through_router + row * self.columns + first;
         for (int64_t i = 0; i < count; ++i) dx[i] += add[i];
     }
@@ -94,7 +99,8 @@ struct FinishInputGradient {
 // A product computed by this thread alone.
 void multiply(const Gemm& gemm, void* scratch) {
     const GemmPlan plan = plan_gemm(gemm);
-    for (int64_t task = 0; task < plan.tasks(); ++task) gemm_task(gemm, plan, task, scratch);
+    const int64_t tasks = plan.row_tasks * plan.col_tasks;
+    for (int64_t task = 0; task < tasks; ++task) gemm_task(gemm, plan, task, scratch);
 }
 
 template <class Acc>
