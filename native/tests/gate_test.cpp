@@ -360,6 +360,31 @@ TEST(GateEdges, TinyProbabilitiesChosenByTheBiasKeepTheirRatio) {
     EXPECT_NEAR(row.weights[1], 1 / (1 + std::exp(1.0)), 1e-6);
 }
 
+TEST(GateEdges, AnInfiniteLogitThatIsNotSelectedLeavesNothing) {
+    GateConfig config;
+    config.bias_mode = MOEK_BIAS_MODE_SELECTION;
+    config.normalize = MOEK_GATE_NORMALIZE_SUM_TO_ONE;
+    const RowResult row = run_row(config, 2, {kInfinity, 1, 2}, {-5, 1, 1});
+    EXPECT_EQ(row.ids, (std::vector<int32_t>{1, 2}));
+    EXPECT_EQ(row.weights, (std::vector<double>{0, 0}));
+    for (double gradient : row.dlogits) EXPECT_TRUE(std::isfinite(gradient));
+}
+
+TEST(GateEdges, TheGradientToAMaskedExpertsWeightIsIgnored) {
+    for (const GateConfig& config : all_gate_configs()) {
+        if (config.select == MOEK_GATE_SELECT_ALL || config.bias_mode != MOEK_BIAS_MODE_NONE) continue;
+        SCOPED_TRACE(describe(config));
+        GateCase gate(config, MOEK_DTYPE_F32, 1, 3, 3, {1, kNan, 2}, {});
+        const Context context(1);
+        ASSERT_EQ(gate.forward(context), MOEK_STATUS_CODE_OK);
+        ASSERT_EQ(gate.ids.values(), (std::vector<int32_t>{2, 0, 1}));
+        gate.dweights.assign({1, 2, kNan});
+        gate.dlse.fill(0);
+        ASSERT_EQ(gate.backward(context), MOEK_STATUS_CODE_OK);
+        for (double gradient : gate.dlogits.values()) EXPECT_TRUE(std::isfinite(gradient));
+    }
+}
+
 TEST(GateEdges, NegativeSumsKeepTheirSigns) {
     GateConfig config;
     config.score = MOEK_GATE_SCORE_SIGMOID;
