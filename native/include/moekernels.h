@@ -271,8 +271,9 @@ typedef struct moek_device_info {
  *   s = score(z / temperature);  c = s + bias (bias_mode SELECTION or WEIGHT) else s
  *   ids = the k largest c;  v = c at ids (WEIGHT) else s at ids
  *   weights = weight_scale * normalize(v);  lse = log sum_e exp(z_e / temperature);  counts = histogram of ids
- * Backward, given dweights and optionally dlse: the gradient to the logits. Selection is constant. With softmax and
- * without normalisation it is dense, with normalisation (or with sigmoid and identity) it is zero outside ids.
+ * Backward, given dweights and optionally dlse: the gradient to the logits. Selection is constant. What comes from
+ * dweights is zero outside ids with sigmoid and identity, and with softmax where normalising cancels the sum over all E:
+ * any normalisation with eps = 0 and no bias in the weight. Else a softmax, like dlse, reaches every logit.
  *
  * Sources: softmax, top-k and renormalisation as in Mixtral; raw as in DeepSeekMoE (arXiv 2401.06066); sigmoid with the
  * bias in selection as in DeepSeek-V3 (arXiv 2412.19437); with the bias in the weight as in SMoRA (arXiv 2501.15103).
