@@ -9,7 +9,7 @@ internal sealed class TestBlock : Module<Tensor, Tensor>
 {
     public readonly Module<Tensor, Tensor> query;
     public readonly Module<Tensor, Tensor> value;
-    private readonly Sequential mlp;
+    public readonly Sequential mlp;
 
     public TestBlock(long width)
         : base(nameof(TestBlock))
@@ -36,7 +36,7 @@ internal sealed class TestModel : Module<Tensor, Tensor>
     public readonly ModuleDict<Module<Tensor, Tensor>> named = new();
     public readonly List<Module<Tensor, Tensor>> plainList;
     public readonly Module<Tensor, Tensor>[] plainArray;
-    private readonly Module<Tensor, Tensor> norm;
+    public readonly Module<Tensor, Tensor> norm;
 
     public TestModel(long width = 6, int depth = 2)
         : base(nameof(TestModel))
@@ -70,7 +70,7 @@ internal sealed class TestModel : Module<Tensor, Tensor>
 /// <summary>A model with a field that cannot hold anything but a Linear.</summary>
 internal sealed class SealedFieldModel : Module<Tensor, Tensor>
 {
-    private readonly Linear fc;
+    public readonly Linear fc;
 
     public SealedFieldModel()
         : base(nameof(SealedFieldModel))
