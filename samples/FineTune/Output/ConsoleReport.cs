@@ -115,7 +115,7 @@ internal sealed class ConsoleReport(IAnsiConsole console)
 
     private static string ExpectedTime(Options options) => options.Quick
         ? "with --quick this takes under a minute on two cores"
-        : "with the default sizes this takes about five minutes on two cores";
+        : "with the default sizes this takes about four minutes on two cores";
 
     private static Table NewTable(params string[] columns)
     {
