@@ -1,0 +1,41 @@
+// The CUDA backend's table. An op adds its functions here; slots left null are answered with UNSUPPORTED by the core.
+#include "core/backend.hpp"
+#include "cuda/common/error.hpp"
+#include "cuda/device/device.hpp"
+
+// What machine code is inside; the build states it.
+#if !defined(MOEK_CUDA_TARGETS)
+#define MOEK_CUDA_TARGETS "emulated"
+#endif
+
+namespace moek::cuda {
+namespace {
+
+moek_backend make_table() {
+    moek_backend table = {};
+    table.struct_size = sizeof(table);
+    table.version = MOEK_BACKEND_VERSION;
+    table.targets = MOEK_CUDA_TARGETS;
+    table.device_count = device_count;
+    table.device_query = device_query;
+    table.state_create = state_create;
+    table.state_destroy = state_destroy;
+    return table;
+}
+
+}  // namespace
+}  // namespace moek::cuda
+
+extern "C" MOEK_API moek_status moek_cuda_backend(const moek_backend_host* host, const moek_backend** out_backend) {
+    if (host->version != MOEK_BACKEND_VERSION || host->struct_size != sizeof(moek_backend_host)) {
+        // The first fields of the host, `fail` among them, are the same in every version.
+        host->fail("it belongs to another version of MoEKernels");
+        return MOEK_STATUS_CODE_BACKEND_UNAVAILABLE;
+    }
+    moek::cuda::set_host(*host);
+    return moek::cuda::guarded([&] {
+        moek::cuda::check_driver();
+        static const moek_backend table = moek::cuda::make_table();
+        *out_backend = &table;
+    });
+}
