@@ -1,0 +1,90 @@
+// The state of the blocks that are running: their threads, warps, barriers and shared memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <source_location>
+#include <vector>
+
+#include "emulation/execution/async_copies.hpp"
+#include "emulation/execution/barrier.hpp"
+#include "emulation/execution/rendezvous.hpp"
+#include "emulation/execution/shared_arena.hpp"
+#include "emulation/execution/stack.hpp"
+#include "emulation/execution/strand.hpp"
+#include "emulation/execution/thread.hpp"
+
+namespace moek::emulation {
+
+struct Block;
+struct Fiber;
+
+// Lanes of one mask on their way to each other. Two sets of slots, used in turn: a fast lane may be at its next meeting
+// while a slow one still reads the last.
+struct Rendezvous {
+    uint32_t mask = 0;
+    uint32_t arrived = 0;
+    unsigned holders = 0;  // lanes that wait here or may still read the slots
+    unsigned generation = 0;
+    WarpOperation operation = WarpOperation::kSyncWarp;
+    Slot slots[2][32];
+};
+
+struct Warp {
+    Block* block = nullptr;
+    uint32_t existing = 0;
+    uint32_t ready = 0;
+    uint32_t at_barrier = 0;
+    Fiber* lanes[32] = {};
+    // Each lane holds one at most, so that there always is a free one.
+    std::unique_ptr<Rendezvous[]> meetings{new Rendezvous[32]};
+};
+
+struct Block {
+    uint3 index = {};
+    std::vector<Warp> warps;
+    SharedArena shared;
+
+    unsigned live = 0;  // threads that have not finished
+    unsigned at_barrier = 0;
+    unsigned barrier_generation = 0;
+    BarrierOperation barrier_operation = BarrierOperation::kPlain;
+    std::source_location barrier_place;
+    unsigned barrier_count = 0;  // of true predicates so far
+    int barrier_result[2] = {};
+
+    // Addresses that stand for what orders memory accesses, for ThreadSanitizer: the start, two for the barrier's
+    // generations, and two for each meeting of each warp.
+    std::vector<uint64_t> order;
+    void* start_order() { return order.data(); }
+    void* barrier_order(unsigned generation) { return order.data() + 1 + generation % 2; }
+    void* meeting_order(const Warp& warp, const Rendezvous& meeting, unsigned generation) {
+        const size_t number =
+            static_cast<size_t>(&warp - warps.data()) * 32 + static_cast<size_t>(&meeting - warp.meetings.get());
+        return order.data() + 3 + number * 2 + generation % 2;
+    }
+};
+
+struct Fiber : Thread {
+    enum class State : uint8_t { kReady, kAtBarrier, kAtMeeting, kFinished };
+
+    Strand strand;
+    Stack stack;
+    Block* block = nullptr;
+    Warp* group = nullptr;
+    State state = State::kFinished;
+    std::source_location place;  // where it waits
+    Rendezvous* held = nullptr;
+    AsyncCopies copies;
+
+    // Of atomics, for fences: whether there has been one, and the addresses used since the last.
+    bool fenced = false;
+    unsigned atomics = 0;
+    void* atomic_addresses[4] = {};
+    unsigned spins = 0;
+
+    uint32_t bit() const { return 1u << lane; }
+};
+
+}  // namespace moek::emulation

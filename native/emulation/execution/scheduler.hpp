@@ -1,0 +1,103 @@
+// Runs the threads of a kernel, one at a time, each on a stack of its own.
+//
+// A thread runs until it has to wait; then the next one that is ready goes on, directly from stack to stack. When none is,
+// control returns to the launching thread: either all have finished, or they wait for each other forever.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "emulation/execution/block.hpp"
+#include "emulation/execution/options.hpp"
+#include "emulation/execution/random.hpp"
+#include "emulation/runtime/types.hpp"
+
+namespace moek::emulation {
+
+struct KernelShape {
+    dim3 grid;
+    dim3 block;
+    size_t dynamic_bytes;
+    size_t static_limit;  // what is left for shared arrays that the kernel declares
+};
+
+struct Outcome {
+    cudaError_t error = cudaSuccess;
+    std::string text;
+    size_t static_bytes = 0;  // the most shared memory that a block declared
+};
+
+class Scheduler {
+  public:
+    // The one of this thread of the operating system.
+    static Scheduler& instance();
+
+    ~Scheduler();
+
+    // Runs `body(argument)` once in every thread of the grid.
+    Outcome run(const KernelShape& shape, void (*body)(void*), void* argument);
+
+    bool running() const { return running_; }
+    Fiber& current() { return *static_cast<Fiber*>(detail::current_thread); }
+    const KernelShape& shape() const { return shape_; }
+
+    // The current thread has set what it waits for: others run until something makes it ready again.
+    void wait();
+    // Others may run; the current thread stays ready.
+    void step_back();
+    // The same for a thread that cannot go on unless another one changes memory.
+    void yield();
+    // Steps back now and then, as the options ask for.
+    void maybe_preempt();
+    // Threads got somewhere: they do not only spin.
+    void note_progress() { idle_yields_ = 0; }
+    // True or false at random; false when everything runs in order.
+    bool coin() { return options_.seed != 0 && (random_.next() & 1u) != 0; }
+    // Ends the kernel.
+    [[noreturn]] void fail(cudaError_t error, std::string what, std::source_location where);
+
+    void release_barrier(Block& block);
+    void leave_meeting(Fiber& fiber);
+
+  private:
+    Scheduler() = default;
+
+    static void enter_fiber();
+    [[noreturn]] void run_fiber();
+    void prepare(const std::vector<size_t>& order, size_t first, size_t count);
+    void prepare_block(Block& block, size_t number);
+    void prepare_fiber(Fiber& fiber, Block& block, unsigned thread);
+    void renew_identities();
+    Fiber* next_ready();
+    void leave(Fiber& fiber, bool ends);
+    void report_deadlock();
+
+    Options options_ = {};
+    ScheduleRandom random_;
+    uint64_t launches_ = 0;
+    bool running_ = false;
+    unsigned hop_ = 0;  // chance in 10000 to go on with another warp, though the current one could
+
+    KernelShape shape_ = {};
+    void (*body_)(void*) = nullptr;
+    void* argument_ = nullptr;
+    Outcome outcome_;
+
+    Strand launcher_;
+    std::vector<std::unique_ptr<Block>> blocks_;
+    std::vector<std::unique_ptr<Fiber>> fibers_;
+    std::vector<Warp*> warps_;  // of the blocks that are running
+    size_t turn_ = 0;           // the warp that ran last
+    uint64_t idle_yields_ = 0;  // since a thread last got anywhere
+
+    // ThreadSanitizer remembers who used which memory: what a block used is not used again in the same launch. After a
+    // kernel that failed it is kept, because threads that never finished are ordered before nothing.
+    std::vector<std::unique_ptr<Block>> old_blocks_;
+    std::vector<std::unique_ptr<Fiber>> old_fibers_;
+    size_t identities_ = 0;
+    uint64_t end_order_ = 0;
+};
+
+}  // namespace moek::emulation

@@ -1,0 +1,62 @@
+// What the tests of the emulation share.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "emulation/execution/statistics.hpp"
+#include "emulation/launch.hpp"
+
+namespace moek::emulation::test {
+
+// Sets a variable of the environment while it lives.
+class Environment {
+  public:
+    Environment(const char* name, const std::string& value) : name_(name) {
+        const char* former = std::getenv(name);
+        had_ = former != nullptr;
+        if (had_) former_ = former;
+        setenv(name, value.c_str(), 1);
+    }
+    ~Environment() {
+        if (had_) {
+            setenv(name_, former_.c_str(), 1);
+        } else {
+            unsetenv(name_);
+        }
+    }
+    Environment(const Environment&) = delete;
+    Environment& operator=(const Environment&) = delete;
+
+  private:
+    const char* name_;
+    std::string former_;
+    bool had_;
+};
+
+// The schedule of the launches that follow, while it lives.
+class Schedule {
+  public:
+    explicit Schedule(unsigned seed, unsigned preempt = 0, unsigned resident = 0)
+        : seed_("MOEK_EMULATION_SEED", std::to_string(seed)),
+          preempt_("MOEK_EMULATION_PREEMPT", std::to_string(preempt)),
+          resident_("MOEK_EMULATION_RESIDENT", resident == 0 ? "" : std::to_string(resident)) {}
+
+  private:
+    Environment seed_;
+    Environment preempt_;
+    Environment resident_;
+};
+
+// Launches a kernel that must succeed.
+template <class... Parameters>
+void run(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::type_identity_t<Parameters>... arguments) {
+    const cudaError_t error = launch(kernel, grid, block, 0, nullptr, arguments...);
+    ASSERT_EQ(error, cudaSuccess) << cudaGetErrorName(error) << ": " << cudaGetErrorString(error);
+}
+
+}  // namespace moek::emulation::test
