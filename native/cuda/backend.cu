@@ -2,6 +2,8 @@
 #include "core/backend.hpp"
 #include "cuda/common/error.hpp"
 #include "cuda/device/device.hpp"
+#include "cuda/dropout/dropout.hpp"
+#include "cuda/gate/gate.hpp"
 
 // What machine code is inside; the build states it.
 #if !defined(MOEK_CUDA_TARGETS)
@@ -20,6 +22,12 @@ moek_backend make_table() {
     table.device_query = device_query;
     table.state_create = state_create;
     table.state_destroy = state_destroy;
+    table.gate_forward_workspace = gate_forward_workspace;
+    table.gate_forward = gate_forward;
+    table.gate_backward_workspace = gate_backward_workspace;
+    table.gate_backward = gate_backward;
+    table.gate_bias_update = gate_bias_update;
+    table.dropout_mask = dropout_mask;
     return table;
 }
 
