@@ -26,8 +26,8 @@ __device__ __forceinline__ float score_of_key(uint32_t key) {
     return __uint_as_float(key ^ ((key & 0x80000000u) != 0 ? 0x80000000u : 0xFFFFFFFFu));
 }
 
-// One key per lane, kLanes lanes per row: every lane counts the lanes that beat it, which is its place. No step waits for
-// another, so this is the fastest way for short rows, whatever k is. Returns the place, or -1 from k on.
+// One key per lane, kLanes lanes per row: every lane counts the lanes that beat it, which is its place. kLanes - 1 exchanges
+// whatever k is, none of which waits for another. Returns the place, or -1 from k on.
 template <int kLanes>
 __device__ __forceinline__ int select_by_counting(uint32_t key, int k) {
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -43,24 +43,23 @@ __device__ __forceinline__ int select_by_counting(uint32_t key, int k) {
     return key != kNoKey && place < k ? place : -1;
 }
 
-// kPerLane neighbouring keys per lane, a whole warp per row: k rounds, each of which takes the best key that is left.
-// slot[i] becomes the round that took key i, or stays. Keys that were taken become kNoKey. `on_best(round, key)` is called
-// by all lanes. Returns the number of rounds: k, or the number of keys if there are fewer.
+// kPerLane neighbouring keys per lane, a whole warp per row: k rounds, each of which takes the best key that is left, at
+// most as many as there are keys. slot[i] becomes the round that took key i, or stays. Keys that were taken become kNoKey.
+// `on_best(round, key)` is called by all lanes.
 template <int kPerLane, class OnBest>
-__device__ __forceinline__ int select_by_rounds(uint32_t (&key)[kPerLane], int k, int (&slot)[kPerLane],
-                                                OnBest&& on_best) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+__device__ __forceinline__ void select_by_rounds(uint32_t (&key)[kPerLane], int k, int (&slot)[kPerLane],
+                                                 OnBest&& on_best) {
+    const uint32_t lower_lanes = (1u << (threadIdx.x % 32)) - 1;
     uint32_t own = key[0];
 #pragma unroll
     for (int i = 1; i < kPerLane; ++i) own = max(own, key[i]);
 #pragma unroll 1
     for (int round = 0; round < k; ++round) {
         const uint32_t best = __reduce_max_sync(kAllLanes, own);
-        if (best == kNoKey) return round;
         on_best(round, best);
         // The lowest lane that holds it, and in it the first: the lowest index.
-        const int winner = __ffs(static_cast<int>(__ballot_sync(kAllLanes, own == best))) - 1;
-        bool open = lane == winner;
+        const uint32_t holders = __ballot_sync(kAllLanes, own == best);
+        bool open = own == best && (holders & lower_lanes) == 0;
         own = kNoKey;
 #pragma unroll
         for (int i = 0; i < kPerLane; ++i) {
@@ -71,7 +70,6 @@ __device__ __forceinline__ int select_by_rounds(uint32_t (&key)[kPerLane], int k
             own = max(own, key[i]);
         }
     }
-    return k;
 }
 
 // How many of the `count` keys at `keys`, in descending order, are at least `bound`.

@@ -41,10 +41,13 @@ class WarpTeam {
     // slot[i] becomes the place of key i among the k best, -1 beyond them. The keys are used up.
     template <int kPerThread>
     __device__ __forceinline__ void select(uint32_t (&key)[kPerThread], int k, int (&slot)[kPerThread]) const {
-        if constexpr (kPerThread == 1) {
+        static_assert(kPerThread == 1 || kLanes == 32, "several elements per lane take a whole warp");
+        // A round of a whole warp has about the instructions of three exchanges.
+        if constexpr (kLanes < 32) {
+            slot[0] = select_by_counting<kLanes>(key[0], k);
+        } else if (kPerThread == 1 && k > kLanes / 3) {
             slot[0] = select_by_counting<kLanes>(key[0], k);
         } else {
-            static_assert(kLanes == 32, "several elements per lane take a whole warp");
 #pragma unroll
             for (int i = 0; i < kPerThread; ++i) slot[i] = -1;
             select_by_rounds(key, k, slot, [](int, uint32_t) {});
@@ -104,10 +107,15 @@ class BlockTeam {
         uint32_t* const own = keys + warp * length;
 #pragma unroll
         for (int i = 0; i < kPerThread; ++i) slot[i] = -1;
-        const int found = select_by_rounds(key, length, slot, [&](int round, uint32_t best) {
+        int elements = 0;
+#pragma unroll
+        for (int i = 0; i < kPerThread; ++i) elements += key[i] != kNoKey ? 1 : 0;
+        elements = __reduce_add_sync(kAllLanes, elements);
+        const int rounds = elements < length ? elements : length;
+        select_by_rounds(key, rounds, slot, [&](int round, uint32_t best) {
             if (lane == 0) own[round] = best;
         });
-        for (int i = found + lane; i < length; i += 32) own[i] = kNoKey;
+        for (int i = rounds + lane; i < length; i += 32) own[i] = kNoKey;
         __syncthreads();
         for (int candidate = thread(); candidate < kWarps * length; candidate += kBlockThreads) {
             const int list = candidate / length;
