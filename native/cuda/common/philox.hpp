@@ -64,4 +64,25 @@ __device__ __forceinline__ float dropout_factor(const Dropout& dropout, uint64_t
     return which < 2 ? low : high;
 }
 
+// The factors of kCount neighbours, the elements first .. first + kCount - 1.
+template <int kCount>
+__device__ __forceinline__ void dropout_run(const Dropout& dropout, uint64_t first, float (&factors)[kCount]) {
+    static_assert(kCount % 4 == 0, "whole blocks");
+    // The run starts anywhere in a block of the generator, so it touches one block more than it holds.
+    float window[kCount + 4];
+#pragma unroll
+    for (int block = 0; block <= kCount / 4; ++block) {
+        const float4 four = dropout_factors(dropout, first / 4 + static_cast<uint64_t>(block));
+        window[4 * block] = four.x, window[4 * block + 1] = four.y;
+        window[4 * block + 2] = four.z, window[4 * block + 3] = four.w;
+    }
+    const uint32_t skip = static_cast<uint32_t>(first % 4);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+        const float low = skip == 0 ? window[i] : window[i + 1];
+        const float high = skip == 2 ? window[i + 2] : window[i + 3];
+        factors[i] = skip < 2 ? low : high;
+    }
+}
+
 }  // namespace moek::cuda

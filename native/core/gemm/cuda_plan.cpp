@@ -1,0 +1,65 @@
+#include "core/gemm/cuda_plan.hpp"
+
+#include <algorithm>
+
+namespace moek {
+namespace {
+
+int64_t divide_up(int64_t value, int64_t by) {
+    return value / by + (value % by != 0 ? 1 : 0);
+}
+
+// Partial sums cost a write and a read each, and the more there are the fewer steps a block has to fill its pipeline with.
+constexpr int64_t kMostSplits = 32;
+constexpr int64_t kLeastStages = 2;
+
+void cut_depth(ProductPlan& plan, int64_t depth, int64_t stage_depth, int64_t splits) {
+    const int64_t stages = std::max<int64_t>(1, divide_up(depth, stage_depth));
+    splits = std::clamp<int64_t>(std::min(splits, stages / kLeastStages), 1, kMostSplits);
+    plan.split_depth = divide_up(stages, splits) * stage_depth;
+    plan.splits = static_cast<int>(std::max<int64_t>(1, divide_up(depth, plan.split_depth)));
+}
+
+}  // namespace
+
+int plan_block_columns(int64_t columns) {
+    int best = kWidestBlock;
+    for (int width = kWidestBlock; width >= 32; width /= 2) {
+        const int64_t covered = divide_up(columns, width) * width;
+        if (covered < divide_up(columns, best) * best) best = width;
+    }
+    return best;
+}
+
+ProductPlan plan_shrink(int64_t T, int block_columns, int column_tiles, int64_t depth, int operand_bytes, int sm_count,
+                        bool batch_invariant) {
+    ProductPlan plan = {};
+    plan.block_columns = block_columns;
+    plan.row_tiles = divide_up(T, kBlockRows);
+    plan.column_tiles = column_tiles;
+    const int64_t stage_depth = kStageRowBytes / operand_bytes;
+    const int64_t blocks = std::max<int64_t>(1, plan.row_tiles * column_tiles);
+    constexpr int64_t kInvariantDepth = 1024;
+    cut_depth(plan, depth, stage_depth, batch_invariant ? divide_up(depth, kInvariantDepth) : sm_count / blocks);
+    return plan;
+}
+
+ProductPlan plan_weight_gradient(int64_t T, int64_t width, int64_t columns, int operand_bytes, int sm_count) {
+    ProductPlan plan = {};
+    plan.block_columns = plan_block_columns(columns);
+    plan.row_tiles = divide_up(width, kBlockRows);
+    plan.column_tiles = static_cast<int>(divide_up(columns, plan.block_columns));
+    const int64_t stage_depth = kStageRowBytes / operand_bytes;
+    const int64_t blocks = std::max<int64_t>(1, plan.row_tiles * plan.column_tiles);
+    // Two blocks fit a multiprocessor; the operands stream, so that both are wanted.
+    cut_depth(plan, T, stage_depth, 2 * static_cast<int64_t>(sm_count) / blocks);
+    return plan;
+}
+
+std::string describe(const ProductPlan& plan) {
+    return std::to_string(plan.row_tiles) + "x" + std::to_string(plan.column_tiles) + " tiles of " +
+           std::to_string(kBlockRows) + "x" + std::to_string(plan.block_columns) + ", " + std::to_string(plan.splits) +
+           " splits of " + std::to_string(plan.split_depth);
+}
+
+}  // namespace moek

@@ -1,0 +1,40 @@
+// How the CUDA backend cuts its matrix products: pure functions of the shape, the element size and the GPU.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace moek {
+
+// What the kernels are built around, see cuda/gemm/product.hpp.
+inline constexpr int kProductThreads = 256;  // of a block
+inline constexpr int kBlockRows = 128;       // results of a block, down
+inline constexpr int kStageRowBytes = 128;   // of an operand's row in one stage of the pipeline
+inline constexpr int kStages = 3;
+inline constexpr int kWidestBlock = 128;  // results of a block, across: 32, 64 or this
+
+// The sum over `depth` is cut into `splits` parts, which different blocks compute and which are added in their order.
+struct ProductPlan {
+    int block_columns;    // results of a block, across
+    int64_t row_tiles;    // blocks down
+    int column_tiles;     // blocks across
+    int splits;           // blocks along the depth
+    int64_t split_depth;  // of the sum, for every split but the last; a multiple of a stage's depth
+};
+
+// The smallest width of a block that covers the columns with the least waste.
+int plan_block_columns(int64_t columns);
+
+// P [T, columns] = X [T, depth] W^T: few columns, a long sum. `column_tiles` is given, because two products with a width of
+// their own may share the launch. Rows are cut first; the depth only where rows alone would leave multiprocessors idle.
+// With `batch_invariant` the cut depends on the depth alone.
+ProductPlan plan_shrink(int64_t T, int block_columns, int column_tiles, int64_t depth, int operand_bytes, int sm_count,
+                        bool batch_invariant);
+
+// G [columns, width] = L [T, columns]^T X [T, width]: the sum runs over tokens.
+ProductPlan plan_weight_gradient(int64_t T, int64_t width, int64_t columns, int operand_bytes, int sm_count);
+
+// For people: `64x1 tiles of 128x128, 2 splits of 2048`.
+std::string describe(const ProductPlan& plan);
+
+}  // namespace moek

@@ -1,0 +1,39 @@
+#include "cuda/gemm/shrink.hpp"
+#include "cuda/gemm/shrink_launch.hpp"
+
+namespace moek::cuda {
+namespace {
+
+int32_t columns_of(const WeightOperand& weights) {
+    return weights.order == WeightOrder::kDepthInLine ? weights.lines[0] + weights.lines[1] : weights.elements;
+}
+
+}  // namespace
+
+void plan_shrink(const Device& device, bool batch_invariant, Shrink& shrink) {
+    int64_t widest = 0;
+    for (int i = 0; i < shrink.parts; ++i) {
+        widest = columns_of(shrink.part[i].weights) > widest ? columns_of(shrink.part[i].weights) : widest;
+    }
+    const int block_columns = moek::plan_block_columns(widest);
+    int tiles = 0;
+    for (int i = 0; i < shrink.parts; ++i) {
+        tiles += (columns_of(shrink.part[i].weights) + block_columns - 1) / block_columns;
+    }
+    const int operand_bytes = shrink.types.token_dtype == MOEK_DTYPE_F32 ? 4 : 2;
+    shrink.plan = moek::plan_shrink(shrink.T, block_columns, tiles, shrink.depth, operand_bytes, device.sm_count,
+                                    batch_invariant);
+}
+
+void run_shrink(const Shrink& shrink, cudaStream_t stream) {
+    switch (shrink.types.token_dtype) {
+        case MOEK_DTYPE_BF16:
+            return launch_shrink_bf16(shrink, stream);
+        case MOEK_DTYPE_F16:
+            return launch_shrink_f16(shrink, stream);
+        default:
+            return launch_shrink_f32(shrink, stream);
+    }
+}
+
+}  // namespace moek::cuda

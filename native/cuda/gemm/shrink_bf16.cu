@@ -1,0 +1,12 @@
+#include "cuda/gemm/shrink_kernel.cuh"
+#include "cuda/gemm/shrink_launch.hpp"
+
+namespace moek::cuda {
+
+void launch_shrink_bf16(const Shrink& shrink, cudaStream_t stream) {
+    with_weight_type<bfloat16>(shrink.types.weight_dtype, [&](auto stored) {
+        launch_shrink<bfloat16, decltype(stored), Math::kTensorCore>(shrink, stream);
+    });
+}
+
+}  // namespace moek::cuda
