@@ -4,6 +4,7 @@
 #include "cuda/device/device.hpp"
 #include "cuda/dropout/dropout.hpp"
 #include "cuda/gate/gate.hpp"
+#include "cuda/rank_lora/rank_lora.hpp"
 
 // What machine code is inside; the build states it.
 #if !defined(MOEK_CUDA_TARGETS)
@@ -27,6 +28,10 @@ moek_backend make_table() {
     table.gate_backward_workspace = gate_backward_workspace;
     table.gate_backward = gate_backward;
     table.gate_bias_update = gate_bias_update;
+    table.rank_lora_forward_workspace = rank_lora_forward_workspace;
+    table.rank_lora_forward = rank_lora_forward;
+    table.rank_lora_backward_workspace = rank_lora_backward_workspace;
+    table.rank_lora_backward = rank_lora_backward;
     table.dropout_mask = dropout_mask;
     return table;
 }

@@ -54,6 +54,15 @@ inline void require_not_strict(uint32_t flags) {
     }
 }
 
+// Blocks of 128 columns are counted by a grid's second dimension.
+inline void require_width(const char* name, int64_t width) {
+    constexpr int64_t kMostWidth = int64_t{128} * 65535;
+    if (width > kMostWidth) {
+        fail_unsupported(std::string(name) + ": got " + std::to_string(width) + ", a GPU takes up to " +
+                         std::to_string(kMostWidth));
+    }
+}
+
 inline cudaStream_t stream_of(void* stream) {
     return static_cast<cudaStream_t>(stream);
 }

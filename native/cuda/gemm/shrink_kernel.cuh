@@ -40,6 +40,8 @@ struct ShrinkParameters {
     int32_t depth;
     int32_t columns;
     float* partials;
+    int32_t* clear;
+    int32_t clear_count;
 };
 
 template <class P, class Weight>
@@ -52,6 +54,9 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
     const int64_t depth = call.split_depth * blockIdx.z;
     const int64_t depth_end = min(depth + call.split_depth, static_cast<int64_t>(call.depth));
 
+    if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) {
+        for (int i = static_cast<int>(threadIdx.x); i < call.clear_count; i += kProductThreads) call.clear[i] = 0;
+    }
     typename P::Sums sums;
     sums.clear();
     accumulate_product<P>(sums, part.tokens, first_token, part.weights, first_column, depth, depth_end, shared);
@@ -82,6 +87,8 @@ void launch_shrink(const Shrink& shrink, cudaStream_t stream) {
     call.split_depth = shrink.plan.split_depth;
     call.columns = shrink.columns;
     call.partials = shrink.partials;
+    call.clear = shrink.clear;
+    call.clear_count = shrink.clear == nullptr ? 0 : shrink.clear_count;
     int tile = 0;
     for (int i = 0; i < 2; ++i) {
         // Without a second part no tile reaches it.
