@@ -9,15 +9,21 @@ int64_t divide_up(int64_t value, int64_t by) {
     return value / by + (value % by != 0 ? 1 : 0);
 }
 
-// Partial sums cost a write and a read each, and the more there are the fewer steps a block has to fill its pipeline with.
-constexpr int64_t kMostSplits = 32;
-constexpr int64_t kLeastStages = 2;
+constexpr int64_t kLeastStages = 2;  // of a split
 
 void cut_depth(ProductPlan& plan, int64_t depth, int64_t stage_depth, int64_t splits) {
     const int64_t stages = std::max<int64_t>(1, divide_up(depth, stage_depth));
     splits = std::clamp<int64_t>(std::min(splits, stages / kLeastStages), 1, kMostSplits);
     plan.split_depth = divide_up(stages, splits) * stage_depth;
     plan.splits = static_cast<int>(std::max<int64_t>(1, divide_up(depth, plan.split_depth)));
+}
+
+ProductPlan rows_of_shrink(int64_t T, int block_columns, int column_tiles) {
+    ProductPlan plan = {};
+    plan.block_columns = block_columns;
+    plan.row_tiles = divide_up(T, kBlockRows);
+    plan.column_tiles = column_tiles;
+    return plan;
 }
 
 }  // namespace
@@ -32,15 +38,17 @@ int plan_block_columns(int64_t columns) {
 }
 
 ProductPlan plan_shrink(int64_t T, int block_columns, int column_tiles, int64_t depth, int operand_bytes, int sm_count,
-                        bool batch_invariant) {
-    ProductPlan plan = {};
-    plan.block_columns = block_columns;
-    plan.row_tiles = divide_up(T, kBlockRows);
-    plan.column_tiles = column_tiles;
-    const int64_t stage_depth = kStageRowBytes / operand_bytes;
+                        int64_t most_splits) {
+    ProductPlan plan = rows_of_shrink(T, block_columns, column_tiles);
     const int64_t blocks = std::max<int64_t>(1, plan.row_tiles * column_tiles);
-    constexpr int64_t kInvariantDepth = 1024;
-    cut_depth(plan, depth, stage_depth, batch_invariant ? divide_up(depth, kInvariantDepth) : sm_count / blocks);
+    cut_depth(plan, depth, kStageRowBytes / operand_bytes, std::min(most_splits, sm_count / blocks));
+    return plan;
+}
+
+ProductPlan plan_invariant_shrink(int64_t T, int block_columns, int column_tiles, int64_t depth, int operand_bytes) {
+    constexpr int64_t kSplitDepth = 1024;
+    ProductPlan plan = rows_of_shrink(T, block_columns, column_tiles);
+    cut_depth(plan, depth, kStageRowBytes / operand_bytes, divide_up(depth, kSplitDepth));
     return plan;
 }
 

@@ -22,14 +22,20 @@ struct ProductPlan {
     int64_t split_depth;  // of the sum, for every split but the last; a multiple of a stage's depth
 };
 
+// Partial sums cost a write and a read each, and the more there are the fewer steps a block has to fill its pipeline with.
+inline constexpr int64_t kMostSplits = 32;
+
 // The smallest width of a block that covers the columns with the least waste.
 int plan_block_columns(int64_t columns);
 
 // P [T, columns] = X [T, depth] W^T: few columns, a long sum. `column_tiles` is given, because two products with a width of
-// their own may share the launch. Rows are cut first; the depth only where rows alone would leave multiprocessors idle.
-// With `batch_invariant` the cut depends on the depth alone.
+// their own may share the launch. Rows are cut first; the depth, into at most `most_splits`, only where rows alone would
+// leave multiprocessors idle.
 ProductPlan plan_shrink(int64_t T, int block_columns, int column_tiles, int64_t depth, int operand_bytes, int sm_count,
-                        bool batch_invariant);
+                        int64_t most_splits);
+
+// The same with a cut that depends on the depth alone, so that a token's sums do not depend on T.
+ProductPlan plan_invariant_shrink(int64_t T, int block_columns, int column_tiles, int64_t depth, int operand_bytes);
 
 // G [columns, width] = L [T, columns]^T X [T, width]: the sum runs over tokens.
 ProductPlan plan_weight_gradient(int64_t T, int64_t width, int64_t columns, int operand_bytes, int sm_count);

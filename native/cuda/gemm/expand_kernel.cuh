@@ -14,9 +14,9 @@
 #include <cstdint>
 
 #include "cuda/common/launch.hpp"
-#include "cuda/common/vector_access.hpp"
 #include "cuda/gemm/dispatch.hpp"
 #include "cuda/gemm/expand.hpp"
+#include "cuda/gemm/expand_epilogue.cuh"
 #include "cuda/gemm/make_source.hpp"
 #include "cuda/gemm/product.hpp"
 #include "cuda/gemm/staging.hpp"
@@ -29,20 +29,13 @@ struct ExpandParameters {
     WeightSource<Weight> weights[2];
     int32_t depth[2];
     int32_t terms;
-    int32_t columns;
-    int64_t T;
-    Operand* y;
-    int64_t y_stride;
-    int32_t y_aligned;
-    int32_t accumulate;
-    ExpandMask mask;
-    Dropout dropout;
+    int32_t masks_first_term;
+    ExpandTarget<Operand> target;
 };
 
 template <class P, class Weight>
 __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
     expand_kernel(const ExpandParameters<typename P::Operand, Weight> call) {
-    using Operand = typename P::Operand;
     MOEK_DYNAMIC_SHARED(unsigned char, shared);
     const int64_t first_token = static_cast<int64_t>(blockIdx.x) * kBlockRows;
     const int first_column = static_cast<int>(blockIdx.y) * P::kBlockColumns;
@@ -54,15 +47,15 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
     for (int term = 0; term < call.terms; ++term) {
         accumulate_product<P>(sums, call.tokens[term], first_token, call.weights[term], first_column, 0,
                               call.depth[term], shared);
-        if (term == 0 && call.mask == ExpandMask::kFirstTerm) {
+        if (term == 0 && call.masks_first_term != 0) {
             // By way of shared memory, where a thread has the four neighbours that the generator makes at once.
             float* const staged = Staged::put(sums, shared);
             for (int i = static_cast<int>(threadIdx.x); i < kBlockRows * (P::kBlockColumns / 4); i += kProductThreads) {
                 const int row = i / (P::kBlockColumns / 4);
                 const int column = i % (P::kBlockColumns / 4) * 4;
                 float factors[4];
-                const int64_t element = (first_token + row) * call.columns + first_column + column;
-                dropout_run(call.dropout, static_cast<uint64_t>(element), factors);
+                const int64_t element = (first_token + row) * call.target.columns + first_column + column;
+                dropout_run(call.target.dropout, static_cast<uint64_t>(element), factors);
 #pragma unroll
                 for (int v = 0; v < 4; ++v) staged[row * Staged::kPitch + column + v] *= factors[v];
             }
@@ -71,39 +64,7 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
         }
     }
 
-    const float* const staged = Staged::put(sums, shared);
-    constexpr int kVector = kVectorElements<Operand>;
-    constexpr int kRowVectors = P::kBlockColumns / kVector;
-    for (int i = static_cast<int>(threadIdx.x); i < kBlockRows * kRowVectors; i += kProductThreads) {
-        const int row = i / kRowVectors;
-        const int column = i % kRowVectors * kVector;
-        const int64_t token = first_token + row;
-        const int valid = call.columns - first_column - column;
-        if (token >= call.T || valid <= 0) continue;
-
-        float values[kVector];
-#pragma unroll
-        for (int v = 0; v < kVector; v += 4) {
-            const float4 four = *reinterpret_cast<const float4*>(staged + row * Staged::kPitch + column + v);
-            values[v] = four.x, values[v + 1] = four.y, values[v + 2] = four.z, values[v + 3] = four.w;
-        }
-        if (call.mask == ExpandMask::kEverything) {
-            float factors[kVector];
-            dropout_run(call.dropout, static_cast<uint64_t>(token * call.columns + first_column + column), factors);
-#pragma unroll
-            for (int v = 0; v < kVector; ++v) values[v] *= factors[v];
-        }
-        Operand* const target = call.y + token * call.y_stride + first_column + column;
-        if (call.accumulate != 0) {
-            const Vector<Operand> old = load_vector(target, valid, call.y_aligned != 0);
-#pragma unroll
-            for (int v = 0; v < kVector; ++v) values[v] += to_float(old.element[v]);
-        }
-        Vector<Operand> rounded;
-#pragma unroll
-        for (int v = 0; v < kVector; ++v) rounded.element[v] = from_float<Operand>(values[v]);
-        store_vector(target, rounded, valid, call.y_aligned != 0);
-    }
+    write_expanded<P>(call.target, sums, first_token, first_column, shared);
 }
 
 template <class Operand, class Weight, Math kMath>
@@ -116,14 +77,8 @@ void launch_expand(const Expand& expand, cudaStream_t stream) {
         call.depth[i] = term.tokens.elements;
     }
     call.terms = expand.terms;
-    call.columns = expand.columns;
-    call.T = expand.T;
-    call.y = static_cast<Operand*>(expand.y);
-    call.y_stride = expand.y_stride;
-    call.y_aligned = rows_are_aligned(call.y, expand.y_stride);
-    call.accumulate = expand.accumulate;
-    call.mask = expand.dropout.active() ? expand.mask : ExpandMask::kNothing;
-    call.dropout = expand.dropout;
+    call.masks_first_term = expand.mask == ExpandMask::kFirstTerm && expand.dropout.active();
+    call.target = make_target<Operand>(expand);
     const dim3 grid(static_cast<unsigned>((expand.T + kBlockRows - 1) / kBlockRows),
                     static_cast<unsigned>((expand.columns + kWidestBlock - 1) / kWidestBlock));
     with_weight_order(expand.term[0].weights.order, [&](auto along) {

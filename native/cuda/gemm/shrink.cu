@@ -10,19 +10,21 @@ int32_t columns_of(const WeightOperand& weights) {
 
 }  // namespace
 
-void plan_shrink(const Device& device, bool batch_invariant, Shrink& shrink) {
+void plan_shrink(const Device& device, const ShrinkCut& cut, Shrink& shrink) {
     int64_t widest = 0;
     for (int i = 0; i < shrink.parts; ++i) {
-        widest = columns_of(shrink.part[i].weights) > widest ? columns_of(shrink.part[i].weights) : widest;
+        widest = std::max<int64_t>(widest, columns_of(shrink.part[i].weights));
     }
-    const int block_columns = moek::plan_block_columns(widest);
+    const int block_columns = cut.block_columns != 0 ? cut.block_columns : plan_block_columns(widest);
     int tiles = 0;
     for (int i = 0; i < shrink.parts; ++i) {
         tiles += (columns_of(shrink.part[i].weights) + block_columns - 1) / block_columns;
     }
     const int operand_bytes = shrink.types.token_dtype == MOEK_DTYPE_F32 ? 4 : 2;
-    shrink.plan = moek::plan_shrink(shrink.T, block_columns, tiles, shrink.depth, operand_bytes, device.sm_count,
-                                    batch_invariant);
+    shrink.plan = cut.batch_invariant
+                      ? plan_invariant_shrink(shrink.T, block_columns, tiles, shrink.depth, operand_bytes)
+                      : moek::plan_shrink(shrink.T, block_columns, tiles, shrink.depth, operand_bytes, device.sm_count,
+                                          cut.most_splits);
 }
 
 void run_shrink(const Shrink& shrink, cudaStream_t stream) {

@@ -31,8 +31,15 @@ struct Shrink {
     int32_t clear_count = 0;
 };
 
+// How a shrink is to be cut.
+struct ShrinkCut {
+    bool batch_invariant = false;  // by the depth alone
+    int block_columns = 0;         // 0: those that waste least
+    int64_t most_splits = kMostSplits;
+};
+
 // Fills in `plan`; everything but `partials` and the pointers must be there.
-void plan_shrink(const Device& device, bool batch_invariant, Shrink& shrink);
+void plan_shrink(const Device& device, const ShrinkCut& cut, Shrink& shrink);
 
 void run_shrink(const Shrink& shrink, cudaStream_t stream);
 

@@ -79,8 +79,8 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
     }
 }
 
-template <class Operand, class Weight, Math kMath>
-void launch_shrink(const Shrink& shrink, cudaStream_t stream) {
+template <class Operand, class Weight>
+ShrinkParameters<Operand, Weight> make_parameters(const Shrink& shrink) {
     ShrinkParameters<Operand, Weight> call = {};
     call.T = shrink.T;
     call.depth = shrink.depth;
@@ -101,6 +101,12 @@ void launch_shrink(const Shrink& shrink, cudaStream_t stream) {
         call.part[i].first_tile = tile;
         tile += (call.part[i].columns + shrink.plan.block_columns - 1) / shrink.plan.block_columns;
     }
+    return call;
+}
+
+template <class Operand, class Weight, Math kMath>
+void launch_shrink(const Shrink& shrink, cudaStream_t stream) {
+    const ShrinkParameters<Operand, Weight> call = make_parameters<Operand, Weight>(shrink);
     const dim3 grid(static_cast<unsigned>(shrink.plan.row_tiles), static_cast<unsigned>(shrink.plan.column_tiles),
                     static_cast<unsigned>(shrink.plan.splits));
     with_weight_order(shrink.part[0].weights.order, [&](auto along) {

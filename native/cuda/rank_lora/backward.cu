@@ -22,7 +22,9 @@ class Backward : RankLoraOperands {
         down_.columns = static_cast<int32_t>(args.r);
         down_.types = types;
         down_.part[0] = {dy(), b(false), 0};
-        plan_shrink(device, has_flag(MOEK_CALL_FLAG_BATCH_INVARIANT), down_);
+        ShrinkCut cut;
+        cut.batch_invariant = has_flag(MOEK_CALL_FLAG_BATCH_INVARIANT);
+        plan_shrink(device, cut, down_);
         down_.partials =
             workspace_.take<float>(static_cast<uint64_t>(down_.plan.splits) * T * static_cast<uint64_t>(args.r));
         rows_.partials = down_.partials;

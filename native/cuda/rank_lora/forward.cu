@@ -27,7 +27,9 @@ class Forward : RankLoraOperands {
                 down_.parts = 2;
             }
         }
-        plan_shrink(device, has_flag(MOEK_CALL_FLAG_BATCH_INVARIANT), down_);
+        ShrinkCut cut;
+        cut.batch_invariant = has_flag(MOEK_CALL_FLAG_BATCH_INVARIANT);
+        plan_shrink(device, cut, down_);
         down_.partials = workspace_.take<float>(static_cast<uint64_t>(down_.plan.splits) *
                                                 static_cast<uint64_t>(args.T) * static_cast<uint64_t>(down_.columns));
         h_pitch_ = operand_pitch(args.r);
@@ -56,7 +58,6 @@ class Forward : RankLoraOperands {
         rows.partials = down_.partials;
         rows.splits = down_.plan.splits;
         rows.columns = down_.columns;
-        rows.router_rows = static_cast<int32_t>(router_rows);
         rows.h = h_;
         rows.h_pitch = h_pitch_;
         run_gate_rows(device_, args, rows, stream);

@@ -11,10 +11,9 @@
 namespace moek::cuda {
 
 struct GateRows {
-    const float* partials = nullptr;  // [splits, T, columns]: a [r], then z [router_rows] unless that is 0
+    const float* partials = nullptr;  // [splits, T, columns]: a [r], then z [router_rows] with a router
     int32_t splits = 1;
     int32_t columns = 0;
-    int32_t router_rows = 0;
     void* h = nullptr;  // [T, h_pitch], x's dtype: scale gate u at the selected ranks, 0 at others
     int64_t h_pitch = 0;
 };

@@ -49,7 +49,7 @@ __device__ __forceinline__ bool any_value(const Team& team, const float (&values
 }
 
 template <class Team, int kPerThread>
-__global__ void __launch_bounds__(256, 1) gradient_rows_kernel(const Parameters call) {
+__global__ void __launch_bounds__(256, kPerThread <= 2 ? 4 : 1) gradient_rows_kernel(const Parameters call) {
     MOEK_DYNAMIC_SHARED(int, shared);
     const int r = call.rule.softmax.E;
     const int k = call.rule.softmax.k;
