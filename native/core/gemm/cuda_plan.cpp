@@ -29,12 +29,10 @@ ProductPlan rows_of_shrink(int64_t T, int block_columns, int column_tiles) {
 }  // namespace
 
 int plan_block_columns(int64_t columns) {
-    int best = kWidestBlock;
-    for (int width = kWidestBlock; width >= 32; width /= 2) {
-        const int64_t covered = divide_up(columns, width) * width;
-        if (covered < divide_up(columns, best) * best) best = width;
-    }
-    return best;
+    const int64_t tiles = divide_up(columns, kWidestBlock);
+    int width = 32;
+    while (width < kWidestBlock && tiles * width < columns) width *= 2;
+    return width;
 }
 
 ProductPlan plan_shrink(int64_t T, int block_columns, int column_tiles, int64_t depth, int operand_bytes, int sm_count,

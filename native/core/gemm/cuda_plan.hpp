@@ -25,7 +25,8 @@ struct ProductPlan {
 // Partial sums cost a write and a read each, and the more there are the fewer steps a block has to fill its pipeline with.
 inline constexpr int64_t kMostSplits = 32;
 
-// The smallest width of a block that covers the columns with the least waste.
+// The width of a block that covers the columns with the fewest blocks, since each of them reads the rows' operand again,
+// and of those widths the smallest.
 int plan_block_columns(int64_t columns);
 
 // P [T, columns] = X [T, depth] W^T: few columns, a long sum. `column_tiles` is given, because two products with a width of

@@ -33,6 +33,27 @@ struct Product {
     static constexpr int kSharedBytes = kStages * kStageBytes;
 };
 
+// Brings the stage of the left operand for the results from `row` on and the steps from `depth` on into shared memory.
+template <class P, class Source>
+__device__ __forceinline__ void load_left(unsigned char* place, const Source& left, int64_t row, int64_t depth) {
+    if constexpr (P::Left::kAlong == Along::kDepth) {
+        load_tile<typename P::Operand, typename P::Left, kProductThreads>(place, left, row, static_cast<int>(depth));
+    } else {
+        load_tile<typename P::Operand, typename P::Left, kProductThreads>(place, left, depth, static_cast<int>(row));
+    }
+}
+
+// The same for the right one and the results from `column` on.
+template <class P, class Source>
+__device__ __forceinline__ void load_right(unsigned char* place, const Source& right, int column, int64_t depth) {
+    if constexpr (P::Right::kAlong == Along::kDepth) {
+        load_tile<typename P::Operand, typename P::Right, kProductThreads>(place, right, column,
+                                                                           static_cast<int>(depth));
+    } else {
+        load_tile<typename P::Operand, typename P::Right, kProductThreads>(place, right, depth, column);
+    }
+}
+
 // Adds the steps [depth, depth_end) of the sum for the results from (row, column) on. `depth` is a multiple of kBlockDepth
 // away from where the sources' chunks start; the sources end by themselves. `shared` holds kSharedBytes; it is free for
 // other uses, by all threads, before and after.
@@ -42,18 +63,8 @@ __device__ __forceinline__ void accumulate_product(typename P::Sums& sums, const
                                                    int64_t depth_end, unsigned char* shared) {
     const auto load_stage = [&](int stage, int64_t at) {
         unsigned char* const place = shared + stage * P::kStageBytes;
-        if constexpr (P::Left::kAlong == Along::kDepth) {
-            load_tile<typename P::Operand, typename P::Left, kProductThreads>(place, left, row, static_cast<int>(at));
-        } else {
-            load_tile<typename P::Operand, typename P::Left, kProductThreads>(place, left, at, static_cast<int>(row));
-        }
-        unsigned char* const beside = place + P::Left::kBytes;
-        if constexpr (P::Right::kAlong == Along::kDepth) {
-            load_tile<typename P::Operand, typename P::Right, kProductThreads>(beside, right, column,
-                                                                               static_cast<int>(at));
-        } else {
-            load_tile<typename P::Operand, typename P::Right, kProductThreads>(beside, right, at, column);
-        }
+        load_left<P>(place, left, row, at);
+        load_right<P>(place + P::Left::kBytes, right, column, at);
     };
 
     int64_t next = depth;
