@@ -199,7 +199,9 @@ TEST_F(CoreMergeArguments, BesideTheStruct) {
         MOEK_EXPECT_ERROR(call(context_, nullptr, memory, needed, nullptr), invalid, "args: got null");
         MOEK_EXPECT_ERROR(call(context_, args, nullptr, needed, nullptr), invalid, "workspace: got null");
         MOEK_EXPECT_ERROR(call(context_, args, memory, needed - 1, nullptr), small, "workspace_bytes: got");
-        MOEK_EXPECT_ERROR(call(context_, args, memory, needed, memory), invalid, "stream: got 0x");
+        if (!on_cuda()) {
+            MOEK_EXPECT_ERROR(call(context_, args, memory, needed, memory), invalid, "stream: got 0x");
+        }
         MOEK_EXPECT_ERROR(call(context_, args, good_.C.data(), needed, nullptr), invalid,
                           "workspace: got memory that overlaps");
     }

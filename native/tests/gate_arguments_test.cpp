@@ -74,11 +74,15 @@ class GateArguments : public testing::Test {
         return config;
     }
     moek_status forward(const moek_gate_args& args) {
-        std::vector<unsigned char> workspace(1 << 16);
-        return moek_gate_forward(context_, &args, workspace.data(), workspace.size(), nullptr);
+        GuardedBytes workspace(1 << 16);
+        const moek_status status = moek_gate_forward(context_, &args, workspace.data(), workspace.size(), nullptr);
+        wait_for_device();
+        return status;
     }
     moek_status backward(const moek_gate_args& args) {
-        return moek_gate_backward(context_, &args, nullptr, 0, nullptr);
+        const moek_status status = moek_gate_backward(context_, &args, nullptr, 0, nullptr);
+        wait_for_device();
+        return status;
     }
     bool forward_untouched() {
         return gate_.ids.at(0, 0) == IntTensor::kPoison && std::isnan(gate_.weights.at(0, 0)) &&
@@ -190,7 +194,7 @@ TEST_F(GateArguments, WorkspaceQueriesDoNotReadPointers) {
     args.ids = args.weights = args.counts = args.lse = nullptr;
     ASSERT_EQ(moek_gate_forward_workspace(context_, &args, &without), MOEK_STATUS_CODE_OK);
     EXPECT_EQ(with_pointers, without);
-    EXPECT_GT(without, 0u);
+    EXPECT_TRUE(on_cuda() || without > 0);
     // Any T can be asked about, without overflow.
     args.T = kHuge;
     EXPECT_EQ(moek_gate_forward_workspace(context_, &args, &without), MOEK_STATUS_CODE_OK);
@@ -319,7 +323,9 @@ TEST(GateBiasUpdateArguments, Rejected) {
     int dummy = 0;
     MOEK_EXPECT_ERROR(moek_gate_bias_update(nullptr, &good, nullptr), bad, "context: got null");
     MOEK_EXPECT_ERROR(moek_gate_bias_update(context, nullptr, nullptr), bad, "args: got null");
-    MOEK_EXPECT_ERROR(moek_gate_bias_update(context, &good, &dummy), bad, "stream: got 0x");
+    if (!on_cuda()) {
+        MOEK_EXPECT_ERROR(moek_gate_bias_update(context, &good, &dummy), bad, "stream: got 0x");
+    }
 }
 
 }  // namespace

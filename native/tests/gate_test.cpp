@@ -89,7 +89,8 @@ TEST_P(GateGrid, EqualsTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, GateGrid,
-                         testing::Values(MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16, MOEK_DTYPE_F64),
+                         testing::ValuesIn(on_this_device({MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16,
+                                                           MOEK_DTYPE_F64})),
                          [](const auto& dtype) { return std::string(dtype_name(dtype.param)); });
 
 // Many rows, so that the work is cut into blocks, and the largest number of experts.
@@ -122,10 +123,10 @@ TEST(Gate, GradientEqualsFiniteDifferences) {
         const std::vector<double> bias = random_bias(random, config, E);
         std::vector<double> logits;
         do {
-            logits = random_logits(random, config, MOEK_DTYPE_F64, T, E, k, bias);
-        } while (reference::gate_selection_margin(GateCase(config, MOEK_DTYPE_F64, T, E, k, logits, bias).reference) <
+            logits = random_logits(random, config, finest_dtype(), T, E, k, bias);
+        } while (reference::gate_selection_margin(GateCase(config, finest_dtype(), T, E, k, logits, bias).reference) <
                  1e-3);
-        GateCase gate(config, MOEK_DTYPE_F64, T, E, k, logits, bias);
+        GateCase gate(config, finest_dtype(), T, E, k, logits, bias);
         gate.dweights.assign(random.normals(T * k));
         gate.dlse.assign(random.normals(T));
         ASSERT_EQ(gate.forward(context), MOEK_STATUS_CODE_OK) << last_error();
@@ -134,7 +135,7 @@ TEST(Gate, GradientEqualsFiniteDifferences) {
         const auto loss = [&](int64_t element, double step) {
             std::vector<double> moved = logits;
             moved[static_cast<size_t>(element)] += step;
-            GateCase other(config, MOEK_DTYPE_F64, T, E, k, moved, bias);
+            GateCase other(config, finest_dtype(), T, E, k, moved, bias);
             EXPECT_EQ(other.forward(context), MOEK_STATUS_CODE_OK);
             double sum = 0;
             for (int64_t t = 0; t < T; ++t) {
@@ -164,20 +165,20 @@ TEST(Gate, HandVectorOfSmora) {
     config.normalize = MOEK_GATE_NORMALIZE_SUM_TO_K;
     const std::vector<double> bias = {0, 0.01, -0.02};
     const double z2 = 1.0;
-    GateCase gate(config, MOEK_DTYPE_F64, 1, 3, 2, {0.0, -1.1, z2}, bias);
+    GateCase gate(config, finest_dtype(), 1, 3, 2, {0.0, -1.1, z2}, bias);
     const Context context;
     ASSERT_EQ(gate.forward(context), MOEK_STATUS_CODE_OK) << last_error();
     EXPECT_EQ(gate.ids.values(), (std::vector<int32_t>{2, 0}));
-    EXPECT_NEAR(gate.weights.at(0, 0), 1.1742761105, 1e-10);
-    EXPECT_NEAR(gate.weights.at(0, 1), 0.8257238895, 1e-10);
+    EXPECT_NEAR(gate.weights.at(0, 0), 1.1742761105, fine(1e-10));
+    EXPECT_NEAR(gate.weights.at(0, 1), 0.8257238895, fine(1e-10));
     EXPECT_EQ(gate.counts.values(), (std::vector<int32_t>{1, 0, 1}));
 
     // dz = dW_r / x of the vector, from dgates = u dh with u = (2, 1) and dh = q B[:, ids].(1, 1) = (8, 2).
     gate.dweights.assign({16, 2});
     gate.args.dlse = nullptr;
     ASSERT_EQ(gate.backward(context), MOEK_STATUS_CODE_OK) << last_error();
-    EXPECT_NEAR(gate.dlogits.at(0, 2), 1.8767551162, 1e-9);
-    EXPECT_NEAR(gate.dlogits.at(0, 0), -3.3936974306, 1e-9);
+    EXPECT_NEAR(gate.dlogits.at(0, 2), 1.8767551162, fine(1e-9));
+    EXPECT_NEAR(gate.dlogits.at(0, 0), -3.3936974306, fine(1e-9));
     EXPECT_EQ(gate.dlogits.at(0, 1), 0);
 }
 
@@ -185,7 +186,7 @@ TEST(Gate, SelectionBiasChoosesButDoesNotWeigh) {
     GateConfig config;
     config.score = MOEK_GATE_SCORE_SIGMOID;
     config.bias_mode = MOEK_BIAS_MODE_SELECTION;
-    GateCase gate(config, MOEK_DTYPE_F64, 1, 3, 1, {0, 1, 2}, {10, 0, 0});
+    GateCase gate(config, finest_dtype(), 1, 3, 1, {0, 1, 2}, {10, 0, 0});
     ASSERT_EQ(gate.forward(Context()), MOEK_STATUS_CODE_OK) << last_error();
     EXPECT_EQ(gate.ids.at(0, 0), 0);
     EXPECT_DOUBLE_EQ(gate.weights.at(0, 0), 0.5);
@@ -323,7 +324,7 @@ TEST(GateEdges, ABiasOfMinusInfinityOrNanMasks) {
 }
 
 TEST(GateEdges, InfiniteLogitsShareTheMass) {
-    for (int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16, MOEK_DTYPE_F64}) {
+    for (int32_t dtype : on_this_device({MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16, MOEK_DTYPE_F64})) {
         const std::vector<double> logits = {1, kInfinity, 2, kInfinity, kNan};
         GateConfig config;
         const RowResult raw = run_row(config, 3, logits, {}, dtype);
@@ -416,7 +417,7 @@ TEST(GateEdges, ASumOfZeroGivesZeroWeightsAndGradients) {
 }
 
 TEST(GateEdges, StrictReportsNanAndWritesNothing) {
-    for (int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16, MOEK_DTYPE_F64}) {
+    for (int32_t dtype : on_this_device({MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16, MOEK_DTYPE_F64})) {
         std::vector<double> logits(700 * 8, 0.5);
         logits[600 * 8 + 3] = kNan;
         logits[300 * 8 + 7] = kNan;
@@ -455,13 +456,13 @@ TEST(GateIdentity, SoftmaxThenTopKThenRenormaliseIsTopKThenSoftmax) {
     config.normalize = MOEK_GATE_NORMALIZE_SUM_TO_ONE;
     const int64_t E = 20, k = 5;
     const std::vector<double> logits = random.normals(E, 3);
-    const RowResult row = run_row(config, k, logits, {}, MOEK_DTYPE_F64);
+    const RowResult row = run_row(config, k, logits, {}, finest_dtype());
     std::vector<double> chosen;
     for (int32_t id : row.ids) chosen.push_back(logits[static_cast<size_t>(id)]);
     GateConfig dense;
     dense.select = MOEK_GATE_SELECT_ALL;
-    const RowResult softmax = run_row(dense, k, chosen, {}, MOEK_DTYPE_F64);
-    for (size_t j = 0; j < static_cast<size_t>(k); ++j) EXPECT_NEAR(row.weights[j], softmax.weights[j], 1e-14);
+    const RowResult softmax = run_row(dense, k, chosen, {}, finest_dtype());
+    for (size_t j = 0; j < static_cast<size_t>(k); ++j) EXPECT_NEAR(row.weights[j], softmax.weights[j], fine(1e-14));
 }
 
 TEST(GateIdentity, ShiftedLogitsGiveTheSameSoftmaxGate) {
@@ -472,13 +473,13 @@ TEST(GateIdentity, ShiftedLogitsGiveTheSameSoftmaxGate) {
         const std::vector<double> logits = random.normals(12);
         std::vector<double> shifted = logits;
         for (double& value : shifted) value += 100;
-        const RowResult a = run_row(config, 4, logits, {}, MOEK_DTYPE_F64);
-        const RowResult b = run_row(config, 4, shifted, {}, MOEK_DTYPE_F64);
+        const RowResult a = run_row(config, 4, logits, {}, finest_dtype());
+        const RowResult b = run_row(config, 4, shifted, {}, finest_dtype());
         EXPECT_EQ(a.ids, b.ids);
-        for (size_t j = 0; j < 4; ++j) EXPECT_NEAR(a.weights[j], b.weights[j], 1e-12);
-        EXPECT_NEAR(a.lse + 100, b.lse, 1e-12);
+        for (size_t j = 0; j < 4; ++j) EXPECT_NEAR(a.weights[j], b.weights[j], fine(1e-12));
+        EXPECT_NEAR(a.lse + 100, b.lse, fine(1e-12));
         // So the gradient of the weights sums to zero; lse adds its own 0.5.
-        EXPECT_NEAR(std::accumulate(a.dlogits.begin(), a.dlogits.end(), 0.0), 0.5, 1e-12);
+        EXPECT_NEAR(std::accumulate(a.dlogits.begin(), a.dlogits.end(), 0.0), 0.5, fine(1e-12));
     }
 }
 
@@ -493,25 +494,25 @@ TEST(GateIdentity, PermutedExpertsGivePermutedIds) {
         std::shuffle(permutation.begin(), permutation.end(), random.engine());
         const std::vector<double> bias = random_bias(random, config, static_cast<int64_t>(E));
         const std::vector<double> logits =
-            random_logits(random, config, MOEK_DTYPE_F64, 1, static_cast<int64_t>(E), 3, bias);
+            random_logits(random, config, finest_dtype(), 1, static_cast<int64_t>(E), 3, bias);
         std::vector<double> moved_logits(E), moved_bias(bias.size());
         for (size_t e = 0; e < E; ++e) {
             moved_logits[permutation[e]] = logits[e];
             if (!bias.empty()) moved_bias[permutation[e]] = bias[e];
         }
-        const RowResult a = run_row(config, 3, logits, bias, MOEK_DTYPE_F64);
-        const RowResult b = run_row(config, 3, moved_logits, moved_bias, MOEK_DTYPE_F64);
+        const RowResult a = run_row(config, 3, logits, bias, finest_dtype());
+        const RowResult b = run_row(config, 3, moved_logits, moved_bias, finest_dtype());
         for (size_t j = 0; j < 3; ++j) {
             EXPECT_EQ(static_cast<size_t>(b.ids[j]), permutation[static_cast<size_t>(a.ids[j])]);
-            EXPECT_NEAR(a.weights[j], b.weights[j], 1e-13);
+            EXPECT_NEAR(a.weights[j], b.weights[j], fine(1e-13));
         }
-        for (size_t e = 0; e < E; ++e) EXPECT_NEAR(a.dlogits[e], b.dlogits[permutation[e]], 1e-13);
+        for (size_t e = 0; e < E; ++e) EXPECT_NEAR(a.dlogits[e], b.dlogits[permutation[e]], fine(1e-13));
     }
 }
 
 TEST(GateIdentity, OneRenormalisedExpertWeighsExactlyOneAndGetsNoGradient) {
     Random random;
-    for (int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_F64}) {
+    for (int32_t dtype : on_this_device({MOEK_DTYPE_F32, MOEK_DTYPE_F64})) {
         for (const GateConfig& config : all_gate_configs()) {
             if (config.select == MOEK_GATE_SELECT_ALL || config.normalize == MOEK_GATE_NORMALIZE_NONE) continue;
             // With eps, or with a bias in a softmax weight, the weight still depends on the logit.
@@ -537,13 +538,13 @@ TEST(GateIdentity, AllExpertsEqualTopKOfAllInOrder) {
         SCOPED_TRACE(describe(config));
         const int64_t E = 7;
         const std::vector<double> bias = random_bias(random, config, E);
-        const std::vector<double> logits = random_logits(random, config, MOEK_DTYPE_F64, 1, E, E, bias);
+        const std::vector<double> logits = random_logits(random, config, finest_dtype(), 1, E, E, bias);
         GateConfig dense = config;
         dense.select = MOEK_GATE_SELECT_ALL;
-        const RowResult sparse = run_row(config, E, logits, bias, MOEK_DTYPE_F64);
-        const RowResult all = run_row(dense, E, logits, bias, MOEK_DTYPE_F64);
+        const RowResult sparse = run_row(config, E, logits, bias, finest_dtype());
+        const RowResult all = run_row(dense, E, logits, bias, finest_dtype());
         for (size_t j = 0; j < static_cast<size_t>(E); ++j) {
-            EXPECT_NEAR(sparse.weights[j], all.weights[static_cast<size_t>(sparse.ids[j])], 1e-14);
+            EXPECT_NEAR(sparse.weights[j], all.weights[static_cast<size_t>(sparse.ids[j])], fine(1e-14));
         }
     }
 }
@@ -565,7 +566,7 @@ TEST(GateFlags, CountsAccumulateOrAreOverwritten) {
 
 TEST(GateFlags, GradientsAccumulateWithOneRounding) {
     Random random;
-    for (int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16, MOEK_DTYPE_F64}) {
+    for (int32_t dtype : on_this_device({MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F16, MOEK_DTYPE_F64})) {
         const int64_t T = 3, E = 9;
         GateCase gate({}, dtype, T, E, 2, random.normals(T * E), {});
         const Context context;
@@ -636,7 +637,7 @@ TEST(GateFlags, ZeroMeansTheDefault) {
 TEST(GateDeterminism, SameBitsForEveryThreadCount) {
     Random random;
     for (int32_t isa : available_isas()) {
-        for (int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F64}) {
+        for (int32_t dtype : on_this_device({MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F64})) {
             GateConfig config;
             config.bias_mode = MOEK_BIAS_MODE_SELECTION;
             const int64_t T = 1500, E = 40, k = 6;
@@ -719,13 +720,14 @@ std::vector<double> updated_bias(moek_gate_bias_update_args args, const std::vec
     args.counts = count_tensor.data();
     args.bias = bias_tensor.data();
     EXPECT_EQ(moek_gate_bias_update(Context(), &args, nullptr), MOEK_STATUS_CODE_OK) << last_error();
+    wait_for_device();
     return bias_tensor.values();
 }
 
 TEST(GateBiasUpdate, MovesTowardsTheMean) {
     moek_gate_bias_update_args args = {};
     args.rate = 0.25;
-    for (int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_F64}) {
+    for (int32_t dtype : on_this_device({MOEK_DTYPE_F32, MOEK_DTYPE_F64})) {
         args.bias_dtype = dtype;
         // The mean is 2: too few goes up, too many down, the mean stays.
         EXPECT_EQ(updated_bias(args, {0, 2, 4}, {1, 1, 1}), (std::vector<double>{1.25, 1, 0.75}));
@@ -739,7 +741,7 @@ TEST(GateBiasUpdate, MovesTowardsTheMean) {
 
 TEST(GateBiasUpdate, MovesTowardsAValue) {
     moek_gate_bias_update_args args = {};
-    args.bias_dtype = MOEK_DTYPE_F64;
+    args.bias_dtype = finest_dtype();
     args.target_mode = MOEK_BIAS_TARGET_VALUE;
     args.target = 3.5;
     args.rate = -0.5;

@@ -54,6 +54,15 @@ inline void require_not_strict(uint32_t flags) {
     }
 }
 
+// More blocks than a grid holds; below it no size of a workspace overflows.
+inline void require_tokens(int64_t T) {
+    constexpr int64_t kMostTokens = int64_t{1} << 37;
+    if (T > kMostTokens) {
+        throw Error(MOEK_STATUS_CODE_INVALID_ARGUMENT,
+                    "T: got " + std::to_string(T) + ", expected up to " + std::to_string(kMostTokens) + " on a GPU");
+    }
+}
+
 // Blocks of 128 columns are counted by a grid's second dimension.
 inline void require_width(const char* name, int64_t width) {
     constexpr int64_t kMostWidth = int64_t{128} * 65535;

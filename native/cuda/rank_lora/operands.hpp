@@ -23,6 +23,7 @@ struct RankLoraOperands {
           dropout(make_dropout(given.dropout_p, given.dropout_seed, given.dropout_offset, MOEK_DROPOUT_STREAM_INPUT)) {
         require_not_f64(args.x_dtype);
         require_not_strict(args.flags);
+        require_tokens(args.T);
         require_width("d_in", args.d_in);
         require_width("d_out", args.d_out);
         types.token_dtype = args.x_dtype;

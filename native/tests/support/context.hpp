@@ -1,4 +1,4 @@
-// A context that lives as long as the test.
+// A context on the device under test that lives as long as the test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,10 +20,11 @@ inline std::string last_error() {
 class Context {
   public:
     explicit Context(int32_t thread_count = 2, int32_t isa = MOEK_ISA_AUTO) {
-        moek_context_options options = {};
-        options.struct_size = sizeof(options);
-        options.thread_count = thread_count;
-        options.isa = isa;
+        moek_context_options options = device_options();
+        if (!on_cuda()) {
+            options.thread_count = thread_count;
+            options.isa = isa;
+        }
         EXPECT_EQ(moek_context_create(&options, &context_), MOEK_STATUS_CODE_OK) << last_error();
     }
     ~Context() { EXPECT_EQ(moek_context_destroy(context_), MOEK_STATUS_CODE_OK); }
@@ -36,8 +37,9 @@ class Context {
     moek_context* context_ = nullptr;
 };
 
-// Instruction sets this machine can run, SCALAR first.
+// Instruction sets this machine can run, SCALAR first; AUTO alone on a GPU.
 inline std::vector<int32_t> available_isas() {
+    if (on_cuda()) return {MOEK_ISA_AUTO};
     std::vector<int32_t> isas;
     for (int32_t isa : {MOEK_ISA_SCALAR, MOEK_ISA_AVX2, MOEK_ISA_AVX512, MOEK_ISA_NEON}) {
         moek_context_options options = {};
@@ -59,7 +61,9 @@ moek_status run(moek_status (*query)(moek_context*, const Args*, uint64_t*),
     const moek_status status = query(context, &args, &bytes);
     if (status != MOEK_STATUS_CODE_OK) return status;
     GuardedBytes workspace(bytes);
-    return call(context, &args, bytes == 0 ? nullptr : workspace.data(), bytes, nullptr);
+    const moek_status result = call(context, &args, bytes == 0 ? nullptr : workspace.data(), bytes, nullptr);
+    wait_for_device();
+    return result;
 }
 
 }  // namespace moek::test

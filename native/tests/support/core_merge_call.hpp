@@ -18,13 +18,13 @@ namespace moek::test {
 
 // The columns of the header's table of legal dtypes.
 struct Dtypes {
-    int32_t x = MOEK_DTYPE_F64;       // and y
-    int32_t weight = MOEK_DTYPE_F64;  // and router and grad
+    int32_t x = finest_dtype();       // and y
+    int32_t weight = finest_dtype();  // and router and grad
 };
 
 inline const std::vector<Dtypes>& all_dtypes() {
     static const std::vector<Dtypes> list = {{MOEK_DTYPE_F32, MOEK_DTYPE_F32},  {MOEK_DTYPE_BF16, MOEK_DTYPE_BF16},
-                                             {MOEK_DTYPE_F16, MOEK_DTYPE_F16},  {MOEK_DTYPE_F64, MOEK_DTYPE_F64},
+                                             {MOEK_DTYPE_F16, MOEK_DTYPE_F16},  {finest_dtype(), finest_dtype()},
                                              {MOEK_DTYPE_BF16, MOEK_DTYPE_F32}, {MOEK_DTYPE_F16, MOEK_DTYPE_F32}};
     return list;
 }
@@ -206,7 +206,7 @@ struct CoreMergeCall : CoreMergeTensors {
     // The factors that the library uses, from its own function.
     std::vector<double> mask(moek_context* context, double probability, int64_t d, int32_t stream) const {
         if (probability == 0) return {};
-        Tensor mask(MOEK_DTYPE_F64, shape.T, d);
+        Tensor mask(finest_dtype(), shape.T, d);
         moek_dropout_args dropout = {};
         dropout.struct_size = sizeof(dropout);
         dropout.T = shape.T;
@@ -215,9 +215,10 @@ struct CoreMergeCall : CoreMergeTensors {
         dropout.seed = args.dropout_seed;
         dropout.offset = args.dropout_offset;
         dropout.stream = stream;
-        dropout.mask_dtype = MOEK_DTYPE_F64;
+        dropout.mask_dtype = finest_dtype();
         dropout.mask = mask.data();
         EXPECT_EQ(moek_dropout_mask(context, &dropout, nullptr), MOEK_STATUS_CODE_OK) << last_error();
+        wait_for_device();
         return mask.values();
     }
 
@@ -235,10 +236,11 @@ struct CoreMergeCall : CoreMergeTensors {
         call.temperature = shape.temperature;
         call.x = x.values();
         call.router_input = router_input.values();
-        call.A = A.values();
-        call.B = rank_major ? transposed(B.values(), shape.r, shape.d_out) : B.values();
-        call.C = C.values();
-        call.W_g = W_g.values();
+        const std::vector<double> b = as_operand(B, shape.dtypes.x);
+        call.A = as_operand(A, shape.dtypes.x);
+        call.B = rank_major ? transposed(b, shape.r, shape.d_out) : b;
+        call.C = as_operand(C, shape.dtypes.x);
+        call.W_g = as_operand(W_g, shape.dtypes.x);
         if (shape.router == MOEK_CORE_ROUTER_CALLER) call.p = p.values();
         call.dropout_mask = mask(context, shape.dropout_p, shape.d_in, MOEK_DROPOUT_STREAM_INPUT);
         call.dropout_core_mask = mask(context, shape.dropout_core_p, shape.r, MOEK_DROPOUT_STREAM_CORE);

@@ -14,6 +14,7 @@
 
 #include "core/dtype.hpp"
 #include "moekernels.h"
+#include "tests/support/device.hpp"
 
 namespace moek::test {
 
@@ -86,7 +87,7 @@ class GuardedBytes {
     static constexpr unsigned char kPattern = 0xA5;
 
     size_t size_;
-    std::vector<unsigned char> bytes_;
+    std::vector<unsigned char, DeviceAllocator<unsigned char>> bytes_;
 };
 
 // A matrix [rows, columns] of a dtype. Elements start as NaN (the poison), gaps between rows as a pattern that
@@ -198,6 +199,22 @@ class IntTensor {
     int64_t columns_;
     GuardedBytes memory_;
 };
+
+// A weight as the products of the device see it: f32 under 16-bit activations is rounded to their type for a tensor core.
+inline std::vector<double> as_operand(const Tensor& weight, int32_t x_dtype) {
+    if (operand_rounding(x_dtype) == 0 || weight.columns() == 0) return weight.values();
+    return Tensor(x_dtype, weight.rows(), weight.columns(), weight.values()).values();
+}
+
+// x such that x times the mask is what a tensor core gets: the product rounded to x's type.
+inline std::vector<double> as_dropped_operand(const Tensor& x, const std::vector<double>& mask) {
+    std::vector<double> values = x.values();
+    if (operand_rounding(x.dtype()) == 0 || mask.empty()) return values;
+    for (size_t i = 0; i < values.size(); ++i) values[i] *= mask[i];
+    const std::vector<double> rounded = Tensor(x.dtype(), x.rows(), x.columns(), values).values();
+    for (size_t i = 0; i < values.size(); ++i) values[i] = mask[i] == 0 ? 0 : rounded[i] / mask[i];
+    return values;
+}
 
 // Compares a tensor with doubles. The tolerance of an element is `absolute + relative * |expected|`; NaN equals NaN and
 // an infinity equals itself only. Reports the first mismatch with its place, both values and the number of mismatches.
