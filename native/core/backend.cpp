@@ -19,6 +19,7 @@ constexpr const char* kCudaLibraryName = "libmoekernels_cuda.dylib";
 constexpr const char* kCudaLibraryName = "libmoekernels_cuda.so";
 #endif
 constexpr const char* kCudaEntryName = "moek_cuda_backend";
+constexpr const char* kCudaLibraryVariable = "MOEKERNELS_CUDA_LIBRARY";
 
 void fail_from_backend(const char* message) {
     set_last_error(message == nullptr ? "" : message);
@@ -57,8 +58,9 @@ const moek_backend* load(const std::string& path) {
 }  // namespace
 
 const moek_backend& cuda_backend(const char* path) {
-    const std::string full_path =
-        path == nullptr || *path == '\0' ? own_folder() + kCudaLibraryName : std::string(path);
+    std::string full_path = path == nullptr ? "" : path;
+    if (full_path.empty()) full_path = environment_variable(kCudaLibraryVariable);
+    if (full_path.empty()) full_path = own_folder() + kCudaLibraryName;
     const std::lock_guard lock(g_mutex);
     const auto known = g_backends.find(full_path);
     if (known != g_backends.end()) return *known->second;

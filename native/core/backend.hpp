@@ -19,7 +19,7 @@
 extern "C" {
 
 // Raised with every change to the structs below.
-enum { MOEK_BACKEND_VERSION = 1 };
+enum { MOEK_BACKEND_VERSION = 2 };
 
 // What the core offers to a backend.
 typedef struct moek_backend_host {
@@ -65,6 +65,32 @@ typedef struct moek_backend {
     moek_status (*core_merge_backward)(void* state, const moek_core_merge_args* args, void* workspace, void* stream);
 
     moek_status (*dropout_mask)(void* state, const moek_dropout_args* args, void* stream);
+
+    // Memory, streams, events and graphs. Sizes, kinds, overlaps and owners have been checked; no size is 0, and no
+    // memory, event or graph is null. Events and graphs are the backend's own pointers.
+    moek_status (*memory_query)(void* state, uint64_t* out_free, uint64_t* out_total);
+    moek_status (*memory_allocate)(void* state, uint64_t bytes, void** out_memory);
+    moek_status (*memory_free)(void* state, void* memory);
+    moek_status (*memory_copy)(void* state, void* destination, const void* source, uint64_t bytes, int32_t kind,
+                               void* stream);
+    moek_status (*memory_set)(void* state, void* destination, int32_t value, uint64_t bytes, void* stream);
+
+    moek_status (*stream_create)(void* state, void** out_stream);
+    moek_status (*stream_destroy)(void* state, void* stream);
+    moek_status (*stream_synchronize)(void* state, void* stream);
+    moek_status (*stream_wait_event)(void* state, void* stream, void* event);
+
+    moek_status (*event_create)(void* state, void** out_event);
+    moek_status (*event_destroy)(void* state, void* event);
+    moek_status (*event_record)(void* state, void* event, void* stream);
+    moek_status (*event_synchronize)(void* state, void* event);
+    moek_status (*event_elapsed)(void* state, void* start, void* end, double* out_milliseconds);
+
+    moek_status (*graph_capture_begin)(void* state, void* stream);
+    moek_status (*graph_capture_end)(void* state, void* stream, void** out_graph);
+    moek_status (*graph_node_count)(void* state, const void* graph, uint64_t* out_count);
+    moek_status (*graph_launch)(void* state, void* graph, void* stream);
+    moek_status (*graph_destroy)(void* state, void* graph);
 } moek_backend;
 
 // `host` stays valid for the life of the process.
@@ -78,7 +104,7 @@ namespace moek {
 const moek_backend& cpu_backend();
 
 // Loads the CUDA library once per path and keeps it. Throws BACKEND_UNAVAILABLE with the reason.
-// `path` null or empty: the library beside this one.
+// `path` null or empty: the one that MOEKERNELS_CUDA_LIBRARY names, else the library beside this one.
 const moek_backend& cuda_backend(const char* path);
 // The same without trying to load anything: null when no CUDA library has been loaded.
 const moek_backend* loaded_cuda_backend();

@@ -53,6 +53,18 @@ void log_creation(const moek_context& context) {
                                                    std::to_string(info.thread_count) + ", isa=" + isa_name(info.isa));
 }
 
+// The index has been checked.
+moek_status query_device(const moek_backend& backend, int32_t device_type, int32_t device_index,
+                         moek_device_info* out_info) {
+    moek_device_info info = {};
+    info.struct_size = sizeof(info);
+    info.device_type = device_type;
+    info.device_index = device_index;
+    const moek_status status = backend.device_query(device_index, &info);
+    if (status == MOEK_STATUS_CODE_OK) moek::write_struct("out_info", info, out_info);
+    return status;
+}
+
 }  // namespace
 
 moek_context::moek_context(const moek_backend& chosen_backend, const moek_context_options& options)
@@ -97,6 +109,14 @@ moek_status moek_context_query(const moek_context* context, moek_context_info* o
     });
 }
 
+moek_status moek_context_device_query(const moek_context* context, moek_device_info* out_info) {
+    return moek::guarded("moek_context_device_query", [&] {
+        moek::check_not_null("context", context);
+        moek::check_not_null("out_info", out_info);
+        return query_device(context->backend, context->info.device_type, context->info.device_index, out_info);
+    });
+}
+
 moek_status moek_device_count(int32_t device_type, int32_t* out_count) {
     return moek::guarded("moek_device_count", [&] {
         moek::check_not_null("out_count", out_count);
@@ -110,15 +130,9 @@ moek_status moek_device_query(int32_t device_type, int32_t device_index, moek_de
         moek::check_not_null("out_info", out_info);
         const moek_backend& backend = moek::backend_of(device_type, nullptr);
         int32_t count = 0;
-        moek_status status = backend.device_count(&count);
+        const moek_status status = backend.device_count(&count);
         if (status != MOEK_STATUS_CODE_OK) return status;
         moek::check_range("device_index", device_index, 0, count - 1);
-        moek_device_info info = {};
-        info.struct_size = sizeof(info);
-        info.device_type = device_type;
-        info.device_index = device_index;
-        status = backend.device_query(device_index, &info);
-        if (status == MOEK_STATUS_CODE_OK) moek::write_struct("out_info", info, out_info);
-        return status;
+        return query_device(backend, device_type, device_index, out_info);
     });
 }

@@ -6,6 +6,8 @@
 #include <vector>
 #else
 #include <dlfcn.h>
+
+#include <cstdlib>
 #endif
 
 #include "moekernels.h"
@@ -61,6 +63,16 @@ std::string own_folder() {
     return to_utf8(path.substr(0, path.find_last_of(L"\\/") + 1));
 }
 
+std::string environment_variable(const char* name) {
+    const std::wstring wide_name = to_wide(name);
+    const DWORD size = GetEnvironmentVariableW(wide_name.c_str(), nullptr, 0);
+    if (size == 0) return {};
+    std::vector<wchar_t> buffer(size);
+    const DWORD length = GetEnvironmentVariableW(wide_name.c_str(), buffer.data(), size);
+    // A value that grew in between is taken as not set, rather than cut.
+    return length < size ? to_utf8(std::wstring(buffer.data(), length)) : std::string();
+}
+
 void* load_symbol(const std::string& path, const char* symbol, std::string* reason) {
     // With a full path the folder of the library itself is searched for what it depends on.
     const HMODULE module = LoadLibraryExW(to_wide(path).c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
@@ -80,6 +92,11 @@ std::string own_folder() {
     if (dladdr(reinterpret_cast<const void*>(&moek_abi_version), &info) == 0 || info.dli_fname == nullptr) return {};
     const std::string path = info.dli_fname;
     return path.substr(0, path.find_last_of('/') + 1);
+}
+
+std::string environment_variable(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
 }
 
 void* load_symbol(const std::string& path, const char* symbol, std::string* reason) {

@@ -7,16 +7,13 @@
 #if defined(__linux__)
 #include <fstream>
 #endif
-#if defined(_WIN32)
-#include <windows.h>
-#elif defined(__unix__)
-#include <unistd.h>
-#endif
 
 #include "core/backend.hpp"
 #include "core/check.hpp"
 #include "cpu/common/context.hpp"
 #include "cpu/core_merge/core_merge.hpp"
+#include "cpu/device/memory.hpp"
+#include "cpu/device/stream.hpp"
 #include "cpu/dropout/dropout.hpp"
 #include "cpu/gate/gate.hpp"
 #include "cpu/rank_lora/rank_lora.hpp"
@@ -33,20 +30,6 @@ std::string processor_name() {
     }
 #endif
     return "CPU";
-}
-
-uint64_t physical_memory() {
-#if defined(_WIN32)
-    MEMORYSTATUSEX status = {};
-    status.dwLength = sizeof(status);
-    return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
-#elif defined(_SC_PHYS_PAGES)
-    const long pages = sysconf(_SC_PHYS_PAGES);
-    const long page_size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page_size > 0 ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_size) : 0;
-#else
-    return 0;
-#endif
 }
 
 moek_status device_count(int32_t* out_count) {
@@ -105,6 +88,22 @@ moek_backend make_backend() {
     table.rank_lora_backward_workspace = rank_lora_backward_workspace;
     table.rank_lora_backward = rank_lora_backward;
     table.dropout_mask = dropout_mask;
+    table.memory_query = memory_query;
+    table.memory_allocate = memory_allocate;
+    table.memory_free = memory_free;
+    table.memory_copy = memory_copy;
+    table.memory_set = memory_set;
+    // The rest of these groups is never reached: there is no stream but null, and no graph.
+    table.stream_create = stream_create;
+    table.stream_synchronize = stream_synchronize;
+    table.stream_wait_event = stream_wait_event;
+    table.event_create = event_create;
+    table.event_destroy = event_destroy;
+    table.event_record = event_record;
+    table.event_synchronize = event_synchronize;
+    table.event_elapsed = event_elapsed;
+    table.graph_capture_begin = graph_capture_begin;
+    table.graph_capture_end = graph_capture_end;
     return table;
 }
 

@@ -2,6 +2,10 @@
 #include "core/backend.hpp"
 #include "cuda/common/error.hpp"
 #include "cuda/device/device.hpp"
+#include "cuda/device/event.hpp"
+#include "cuda/device/graph.hpp"
+#include "cuda/device/memory.hpp"
+#include "cuda/device/stream.hpp"
 #include "cuda/dropout/dropout.hpp"
 #include "cuda/gate/gate.hpp"
 #include "cuda/rank_lora/rank_lora.hpp"
@@ -33,6 +37,25 @@ moek_backend make_table() {
     table.rank_lora_backward_workspace = rank_lora_backward_workspace;
     table.rank_lora_backward = rank_lora_backward;
     table.dropout_mask = dropout_mask;
+    table.memory_query = memory_query;
+    table.memory_allocate = memory_allocate;
+    table.memory_free = memory_free;
+    table.memory_copy = memory_copy;
+    table.memory_set = memory_set;
+    table.stream_create = stream_create;
+    table.stream_destroy = stream_destroy;
+    table.stream_synchronize = stream_synchronize;
+    table.stream_wait_event = stream_wait_event;
+    table.event_create = event_create;
+    table.event_destroy = event_destroy;
+    table.event_record = event_record;
+    table.event_synchronize = event_synchronize;
+    table.event_elapsed = event_elapsed;
+    table.graph_capture_begin = graph_capture_begin;
+    table.graph_capture_end = graph_capture_end;
+    table.graph_node_count = graph_node_count;
+    table.graph_launch = graph_launch;
+    table.graph_destroy = graph_destroy;
     return table;
 }
 

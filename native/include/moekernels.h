@@ -30,14 +30,23 @@
  *
  * Optional      A pointer marked "optional" may be null; the op then neither reads nor writes that tensor.
  *
- * Memory        The caller owns every buffer. Nothing is allocated on a device, nothing synchronises, no global state
- *               is kept. Outputs must not overlap inputs or each other. CPU contexts take host pointers, CUDA contexts
- *               device pointers of that context's device; element alignment suffices.
+ * Memory        The caller owns every buffer. No op allocates on a device, synchronises or keeps global state. Outputs
+ *               must not overlap inputs or each other. CPU contexts take host pointers, CUDA contexts device pointers of
+ *               that context's device, from ::moek_memory_allocate or from whoever else; element alignment suffices.
  *
  * Workspace     `*_workspace` tells the bytes a call needs, at any alignment; contents are undefined before and after.
  *               When it is 0 a null pointer is legal.
  *
- * Stream        Null on the CPU. On CUDA a `cudaStream_t`; null is the legacy default stream.
+ * Stream        Null on the CPU. On CUDA a `cudaStream_t`, from ::moek_stream_create or from whoever else; null is the
+ *               legacy default stream. A call returns once its work is queued; an error that the work meets surfaces at a
+ *               later call.
+ *
+ * Graphs        On CUDA every op, ::moek_memory_set, ::moek_memory_copy between device addresses, ::moek_event_record and
+ *               ::moek_stream_wait_event can be captured, see ::moek_graph_capture_begin. Illegal during a capture, from
+ *               the capturing thread: whatever waits or allocates, that is ::moek_memory_allocate, ::moek_memory_free,
+ *               ::moek_memory_copy to or from the host, ::moek_stream_synchronize on a stream of the capture,
+ *               ::moek_event_synchronize and ::moek_event_elapsed; and ::moek_graph_launch, and everything on the
+ *               default stream.
  *
  * T = 0         Legal, also with null pointers for what has no elements then: per-token outputs are left alone, weight
  *               gradients and counts are written as zeros unless accumulating.
@@ -214,8 +223,21 @@ typedef enum moek_dropout_stream {
     MOEK_DROPOUT_STREAM_CORE = 1   /**< The mask on core_merge's v. */
 } moek_dropout_stream;
 
+/** Between which memories ::moek_memory_copy copies. */
+typedef enum moek_copy_kind {
+    MOEK_COPY_KIND_HOST_TO_DEVICE = 0,  /**< From host memory to memory of the context's device. */
+    MOEK_COPY_KIND_DEVICE_TO_HOST = 1,  /**< From memory of the context's device to host memory. */
+    MOEK_COPY_KIND_DEVICE_TO_DEVICE = 2 /**< Within the context's device. */
+} moek_copy_kind;
+
 /** A device, its options and, on the CPU, its threads. Immutable; may be used from several threads at once. */
 typedef struct moek_context moek_context;
+
+/** A point in a stream's work and the time it was reached. Belongs to one context. */
+typedef struct moek_event moek_event;
+
+/** Captured work that can be launched again and again. Belongs to one context. */
+typedef struct moek_graph moek_graph;
 
 /**
  * Receives a log message.
@@ -236,7 +258,8 @@ typedef struct moek_context_options {
     int32_t log_level;        /**< Least severity reported, one of ::moek_log_level. */
     moek_log_callback log;    /**< Optional. May be called from any thread. */
     void* log_user;           /**< Passed to `log`. */
-    const char* cuda_library; /**< Optional: full path of the CUDA library; null: beside this library. UTF-8. */
+    const char* cuda_library; /**< Optional: full path of the CUDA library, UTF-8; null: what the environment variable
+                                   MOEKERNELS_CUDA_LIBRARY says, else beside this library. */
     uint64_t reserved[4];     /**< Zero. */
 } moek_context_options;
 
@@ -574,6 +597,199 @@ MOEK_API moek_status moek_context_destroy(moek_context* context);
  * @return status
  */
 MOEK_API moek_status moek_context_query(const moek_context* context, moek_context_info* out_info);
+
+/**
+ * Describes the device of a context.
+ * @param context  the context
+ * @param out_info [in, out] struct_size is read, the rest is written
+ * @return status
+ */
+MOEK_API moek_status moek_context_device_query(const moek_context* context, moek_device_info* out_info);
+
+/**
+ * Tells how much memory the context's device has.
+ * @param context   the context
+ * @param out_free  [out] bytes that are free now, whoever asks for them; 0 when unknown
+ * @param out_total [out] bytes in all; 0 when unknown
+ * @return status
+ */
+MOEK_API moek_status moek_memory_query(moek_context* context, uint64_t* out_free, uint64_t* out_total);
+
+/**
+ * Allocates memory on the context's device: device memory on CUDA, host memory on the CPU. Contents are undefined.
+ * Illegal during a capture.
+ * @param context    the context
+ * @param bytes      size; 0 gives null
+ * @param out_memory [out] address, aligned to 64 bytes or more; null on failure
+ * @return status; ::MOEK_STATUS_CODE_OUT_OF_MEMORY when there is no block of this size
+ */
+MOEK_API moek_status moek_memory_allocate(moek_context* context, uint64_t bytes, void** out_memory);
+
+/**
+ * Frees memory of ::moek_memory_allocate. On CUDA this waits until the device is done with it. Illegal during a capture.
+ * @param context the context that allocated it
+ * @param memory  its address, or null
+ * @return status
+ */
+MOEK_API moek_status moek_memory_free(moek_context* context, void* memory);
+
+/**
+ * Copies memory. A copy to or from the host is ordered after the stream's earlier work and done when the call returns;
+ * it is illegal during a capture. A copy within the device is work like an op: queued, and captured in a capture. On the
+ * CPU all memory is host memory, and every kind is a plain copy.
+ * @param context     the context
+ * @param destination where to; null is legal with 0 bytes
+ * @param source      where from; must not overlap the destination; null is legal with 0 bytes
+ * @param bytes       how much
+ * @param kind        one of ::moek_copy_kind
+ * @param stream      see the top of this header
+ * @return status
+ */
+MOEK_API moek_status moek_memory_copy(moek_context* context, void* destination, const void* source, uint64_t bytes,
+                                      int32_t kind, void* stream);
+
+/**
+ * Sets every byte of device memory (of host memory on the CPU). Work like an op: queued, and captured in a capture.
+ * @param context     the context
+ * @param destination where; null is legal with 0 bytes
+ * @param value       the byte, 0..255
+ * @param bytes       how many
+ * @param stream      see the top of this header
+ * @return status
+ */
+MOEK_API moek_status moek_memory_set(moek_context* context, void* destination, int32_t value, uint64_t bytes,
+                                     void* stream);
+
+/**
+ * Creates a stream: a queue of work that is done in order. It does not wait for the default stream, nor that for it;
+ * ::moek_stream_wait_event orders two streams. On the CPU, where calls return when their work is done, it is null.
+ * @param context    the context
+ * @param out_stream [out] the stream, a `cudaStream_t`; null on failure
+ * @return status
+ */
+MOEK_API moek_status moek_stream_create(moek_context* context, void** out_stream);
+
+/**
+ * Destroys a stream of ::moek_stream_create. Work that is queued on it is still done.
+ * @param context the context that created it
+ * @param stream  the stream, or null
+ * @return status
+ */
+MOEK_API moek_status moek_stream_destroy(moek_context* context, void* stream);
+
+/**
+ * Waits until the stream's work is done. Illegal while the stream is captured.
+ * @param context the context
+ * @param stream  see the top of this header
+ * @return status; ::MOEK_STATUS_CODE_DEVICE when the work failed
+ */
+MOEK_API moek_status moek_stream_synchronize(moek_context* context, void* stream);
+
+/**
+ * Lets the stream's later work wait for an event; the call itself does not wait. An event that was never recorded holds
+ * nothing up. Waiting for an event of a captured stream draws this stream into the capture; the captured one must wait
+ * for it in turn before the capture ends.
+ * @param context the context
+ * @param stream  see the top of this header
+ * @param event   the event
+ * @return status
+ */
+MOEK_API moek_status moek_stream_wait_event(moek_context* context, void* stream, moek_event* event);
+
+/**
+ * Creates an event.
+ * @param context   the context
+ * @param out_event [out] the event; null on failure
+ * @return status
+ */
+MOEK_API moek_status moek_event_create(moek_context* context, moek_event** out_event);
+
+/**
+ * Destroys an event.
+ * @param context the context that created it
+ * @param event   the event, or null
+ * @return status
+ */
+MOEK_API moek_status moek_event_destroy(moek_context* context, moek_event* event);
+
+/**
+ * Puts the event at the end of the stream's work so far; on the CPU, where that is done, notes the time. Recording again
+ * replaces what was there. An event that is recorded during a capture orders work within the graph and has no time.
+ * @param context the context
+ * @param event   the event
+ * @param stream  see the top of this header
+ * @return status
+ */
+MOEK_API moek_status moek_event_record(moek_context* context, moek_event* event, void* stream);
+
+/**
+ * Waits until the work before the event is done; returns at once when it was never recorded. Illegal during a capture.
+ * @param context the context
+ * @param event   the event
+ * @return status; ::MOEK_STATUS_CODE_DEVICE when the work failed
+ */
+MOEK_API moek_status moek_event_synchronize(moek_context* context, moek_event* event);
+
+/**
+ * Tells the time between two events, after waiting for both. Illegal during a capture.
+ * @param context          the context
+ * @param start            the earlier event, recorded outside a capture
+ * @param end              the later event, recorded outside a capture
+ * @param out_milliseconds [out] milliseconds on the device, to about half a microsecond; on the CPU by a steady clock;
+ *                         negative when `end` came first
+ * @return status
+ */
+MOEK_API moek_status moek_event_elapsed(moek_context* context, moek_event* start, moek_event* end,
+                                        double* out_milliseconds);
+
+/**
+ * Begins a capture: what is queued on the stream from now on becomes part of a graph instead of running. Addresses and
+ * arguments are recorded as they are: the memory must stay until the graph is destroyed, and every launch draws the same
+ * dropout masks. Run the calls once before, outside of a capture: kernels are loaded on first use. What is illegal
+ * meanwhile stands at the top of this header; other threads are free to do it. An illegal call fails and may spoil the
+ * capture, which has to be ended all the same. Fails on the CPU with ::MOEK_STATUS_CODE_UNSUPPORTED.
+ * @param context the context
+ * @param stream  a stream of ::moek_stream_create, or another that is not the default stream; not captured yet
+ * @return status
+ */
+MOEK_API moek_status moek_graph_capture_begin(moek_context* context, void* stream);
+
+/**
+ * Ends a capture, on the thread that began it, and makes the graph. Whatever the status, the stream is no longer
+ * captured.
+ * @param context   the context
+ * @param stream    the stream whose capture began
+ * @param out_graph [out] the graph; null on failure
+ * @return status; ::MOEK_STATUS_CODE_DEVICE when something illegal was called meanwhile
+ */
+MOEK_API moek_status moek_graph_capture_end(moek_context* context, void* stream, moek_graph** out_graph);
+
+/**
+ * Tells how many pieces of work a graph holds: kernels, copies and sets.
+ * @param context   the context
+ * @param graph     the graph
+ * @param out_count [out] how many
+ * @return status
+ */
+MOEK_API moek_status moek_graph_node_count(moek_context* context, const moek_graph* graph, uint64_t* out_count);
+
+/**
+ * Queues a graph's work as a whole. One graph runs once at a time: a second launch waits for the first. Illegal while the
+ * stream is captured.
+ * @param context the context
+ * @param graph   the graph
+ * @param stream  see the top of this header
+ * @return status
+ */
+MOEK_API moek_status moek_graph_launch(moek_context* context, moek_graph* graph, void* stream);
+
+/**
+ * Destroys a graph. A launch that is still running is finished first, which the call does not wait for.
+ * @param context the context that captured it
+ * @param graph   the graph, or null
+ * @return status
+ */
+MOEK_API moek_status moek_graph_destroy(moek_context* context, moek_graph* graph);
 
 /**
  * @param context   the context

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <utility>
@@ -238,6 +239,31 @@ TEST(CudaLibrary, IsLookedForBesideThisOne) {
     EXPECT_NE(last_error().find("moekernels_cuda"), std::string::npos) << last_error();
     EXPECT_EQ(context, nullptr);
 }
+
+#if defined(__unix__)
+TEST(CudaLibrary, TheEnvironmentMayNameAnother) {
+    const char* before = std::getenv("MOEKERNELS_CUDA_LIBRARY");
+    const std::string kept = before == nullptr ? "" : before;
+    setenv("MOEKERNELS_CUDA_LIBRARY", MOEK_RECORDING_LIBRARY, 1);
+    int32_t count = 0;
+    EXPECT_EQ(moek_device_count(MOEK_DEVICE_TYPE_CUDA, &count), MOEK_STATUS_CODE_OK) << last_error();
+    EXPECT_EQ(count, 2);
+    // The options stand above it, and an empty value names nothing.
+    moek_context* context = nullptr;
+    MOEK_EXPECT_ERROR(create_cuda("/nowhere/libnothing.so", &context), MOEK_STATUS_CODE_BACKEND_UNAVAILABLE,
+                      "/nowhere/libnothing.so");
+    setenv("MOEKERNELS_CUDA_LIBRARY", "", 1);
+    if (moek_device_count(MOEK_DEVICE_TYPE_CUDA, &count) != MOEK_STATUS_CODE_OK) {
+        EXPECT_EQ(last_error().find("recording"), std::string::npos) << last_error();
+        EXPECT_NE(last_error().find("moekernels_cuda"), std::string::npos) << last_error();
+    }
+    if (before == nullptr) {
+        unsetenv("MOEKERNELS_CUDA_LIBRARY");
+    } else {
+        setenv("MOEKERNELS_CUDA_LIBRARY", kept.c_str(), 1);
+    }
+}
+#endif
 
 TEST(CudaLibrary, OneThatRefusesSaysWhy) {
     moek_context* context = nullptr;
