@@ -101,7 +101,7 @@ typedef enum moek_status_code {
     MOEK_STATUS_CODE_INVALID_ARGUMENT = 1, /**< An argument is out of its range; nothing was written. */
     MOEK_STATUS_CODE_UNSUPPORTED = 2,      /**< Legal, but not offered by this backend or build; nothing was written. */
     MOEK_STATUS_CODE_WORKSPACE_TOO_SMALL = 3, /**< The workspace is smaller than its query says; nothing was written. */
-    MOEK_STATUS_CODE_OUT_OF_MEMORY = 4,       /**< The host ran out of memory. */
+    MOEK_STATUS_CODE_OUT_OF_MEMORY = 4,       /**< The host or the device ran out of memory. */
     MOEK_STATUS_CODE_BACKEND_UNAVAILABLE = 5, /**< The backend's library or device cannot be used; the text says why. */
     MOEK_STATUS_CODE_DEVICE = 6,              /**< The device reported an error; the text holds its code. */
     MOEK_STATUS_CODE_NUMERIC = 7,             /**< A strict call met a NaN; nothing was written. */

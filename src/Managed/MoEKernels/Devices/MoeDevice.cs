@@ -1,3 +1,6 @@
+using System.Text;
+using MoEKernels.Native;
+
 namespace MoEKernels;
 
 /// <summary>A device that a <see cref="MoeContext"/> can run on.</summary>
@@ -10,4 +13,14 @@ namespace MoEKernels;
 /// <param name="TotalMemory">Bytes; 0 when unknown.</param>
 public sealed record MoeDevice(
     MoeDeviceType Type, int Index, string Name, int CoreCount, int CapabilityMajor, int CapabilityMinor,
-    ulong TotalMemory);
+    ulong TotalMemory)
+{
+    internal static MoeDevice From(in DeviceInfo info)
+    {
+        ReadOnlySpan<byte> name = info.Name;
+        int end = name.IndexOf((byte)0);
+        return new MoeDevice(
+            (MoeDeviceType)info.DeviceType, info.DeviceIndex, Encoding.UTF8.GetString(end < 0 ? name : name[..end]),
+            info.CoreCount, info.CapabilityMajor, info.CapabilityMinor, info.TotalMemory);
+    }
+}

@@ -19,7 +19,7 @@ public enum MoeStatus
     /// </summary>
     WorkspaceTooSmall = 3,
 
-    /// <summary>The host ran out of memory.</summary>
+    /// <summary>The host or the device ran out of memory.</summary>
     OutOfMemory = 4,
 
     /// <summary>The backend's library or device cannot be used; the text says why.</summary>

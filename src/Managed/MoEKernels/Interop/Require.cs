@@ -94,6 +94,17 @@ internal static class Require
         return context;
     }
 
+    /// <summary>Something that must live on the device of <paramref name="context"/>.</summary>
+    internal static void SameDevice(MoeContext got, MoeContext context, string argument)
+    {
+        if (got.Device != context.Device || got.DeviceIndex != context.DeviceIndex)
+        {
+            throw new ArgumentException(
+                $"{argument}: got one on {got.Device} {got.DeviceIndex}, expected one on {context.Device} "
+                + $"{context.DeviceIndex}.", argument);
+        }
+    }
+
     [DoesNotReturn]
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void ThrowOption<T>(T got, string expected, string argument, string member)

@@ -101,7 +101,31 @@ public sealed unsafe class MoeContext : IDisposable
         set => _log.Logger = value;
     }
 
-    /// <summary>Releases the native context once no call runs on it. A second call does nothing.</summary>
+    /// <summary>Describes the device.</summary>
+    /// <exception cref="ObjectDisposedException">The context was disposed of.</exception>
+    /// <exception cref="MoeException">The device failed.</exception>
+    public MoeDevice GetDevice()
+    {
+        DeviceInfo info = new() { StructSize = (uint)sizeof(DeviceInfo) };
+        using ContextLease lease = Lease();
+        NativeError.ThrowIfFailed(NativeMethods.ContextDeviceQuery(lease.Pointer, &info));
+        return MoeDevice.From(info);
+    }
+
+    /// <summary>How much memory the device has: a GPU's own, else the host's.</summary>
+    /// <exception cref="ObjectDisposedException">The context was disposed of.</exception>
+    /// <exception cref="MoeException">The device failed.</exception>
+    public DeviceMemory GetMemory()
+    {
+        ulong free = 0, total = 0;
+        using ContextLease lease = Lease();
+        NativeError.ThrowIfFailed(NativeMethods.MemoryQuery(lease.Pointer, &free, &total));
+        return new DeviceMemory(checked((long)free), checked((long)total));
+    }
+
+    /// <summary>
+    /// Releases the native context once no call runs on it and what was made on it is gone. A second call does nothing.
+    /// </summary>
     public void Dispose()
     {
         if (!_isShared)
@@ -119,6 +143,9 @@ public sealed unsafe class MoeContext : IDisposable
             return _default = new MoeContext(new MoeContextOptions { ThreadCount = threadCount }, isShared: true);
         }
     }
+
+    /// <summary>The native context; what is made on it keeps it alive.</summary>
+    internal MoeContextHandle Handle => _handle;
 
     /// <summary>The native context, kept alive until the result is disposed.</summary>
     /// <exception cref="ObjectDisposedException">The context was disposed.</exception>

@@ -25,6 +25,9 @@ public sealed record MoeContextOptions
     /// <summary>Least severe message that the native library reports at all; fixed for the context's life.</summary>
     public LogLevel MinimumLogLevel { get; init; } = LogLevel.Information;
 
-    /// <summary>Full path of the CUDA library; null: beside the native library.</summary>
+    /// <summary>
+    /// Full path of the CUDA library; null: what the environment variable
+    /// <see cref="MoeRuntime.CudaLibraryPathVariable"/> says, else beside the native library.
+    /// </summary>
     public string? CudaLibraryPath { get; init; }
 }

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using MoEKernels.Interop;
@@ -18,6 +17,12 @@ public static unsafe class MoeRuntime
 {
     /// <summary>Environment variable with the full path of the native library, or of its folder.</summary>
     public const string LibraryPathVariable = "MOEKERNELS_LIBRARY";
+
+    /// <summary>
+    /// Environment variable with the full path of the CUDA library, where it is not beside the native library. It is
+    /// read by native code: set it before the process starts.
+    /// </summary>
+    public const string CudaLibraryPathVariable = "MOEKERNELS_CUDA_LIBRARY";
 
     private static readonly Lock LoadLock = new();
     private static volatile LoadState? _state;
@@ -248,11 +253,7 @@ public static unsafe class MoeRuntime
         {
             DeviceInfo info = new() { StructSize = (uint)sizeof(DeviceInfo) };
             NativeError.ThrowIfFailed(NativeMethods.DeviceQuery((int)type, index, &info));
-            ReadOnlySpan<byte> name = info.Name;
-            int end = name.IndexOf((byte)0);
-            devices.Add(new MoeDevice(type, index, Encoding.UTF8.GetString(end < 0 ? name : name[..end]),
-                info.CoreCount,
-                info.CapabilityMajor, info.CapabilityMinor, info.TotalMemory));
+            devices.Add(MoeDevice.From(info));
         }
     }
 
