@@ -1,5 +1,5 @@
-// Memory, streams, events and graphs of a context. What makes sense on both runs on the CPU and on CUDA; where there is no
-// CUDA library or no device, that half is skipped and says why. MOEKERNELS_CUDA_LIBRARY names another library to try.
+// Memory, streams, events and graphs of a context: on the CPU, on the emulated CUDA library, and on a GPU where there is
+// one (else a single test is skipped and says why).
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -22,13 +22,21 @@ constexpr moek_status kBad = MOEK_STATUS_CODE_INVALID_ARGUMENT;
 
 #define MOEK_EXPECT_OK(call) EXPECT_EQ((call), kOk) << last_error()
 
-// A context of either kind, or none.
+// Where a test runs.
+struct Place {
+    const char* name;
+    int32_t device_type;
+    const char* cuda_library;
+};
+
+// A context of any place, or none.
 class AnyContext {
   public:
-    explicit AnyContext(int32_t device_type) {
+    explicit AnyContext(const Place& place) {
         moek_context_options options = {};
         options.struct_size = sizeof(options);
-        options.device_type = device_type;
+        options.device_type = place.device_type;
+        options.cuda_library = place.cuda_library;
         moek_context_create(&options, &context_);
     }
     ~AnyContext() { MOEK_EXPECT_OK(moek_context_destroy(context_)); }
@@ -40,6 +48,24 @@ class AnyContext {
   private:
     moek_context* context_ = nullptr;
 };
+
+constexpr Place kCpu = {"Cpu", MOEK_DEVICE_TYPE_CPU, nullptr};
+constexpr Place kGpu = {"Gpu", MOEK_DEVICE_TYPE_CUDA, nullptr};
+
+std::vector<Place> cuda_places() {
+    std::vector<Place> places;
+#if defined(MOEK_EMULATED_LIBRARY)
+    places.push_back({"Emulated", MOEK_DEVICE_TYPE_CUDA, MOEK_EMULATED_LIBRARY});
+#endif
+    if (AnyContext(kGpu) != nullptr) places.push_back(kGpu);
+    return places;
+}
+
+std::vector<Place> places() {
+    std::vector<Place> places = cuda_places();
+    places.insert(places.begin(), kCpu);
+    return places;
+}
 
 class Memory {
   public:
@@ -126,25 +152,30 @@ Bytes counting(size_t size) {
     return bytes;
 }
 
-class OnDevice : public testing::TestWithParam<int32_t> {
+class OnDevice : public testing::TestWithParam<Place> {
   protected:
     OnDevice() : context_(GetParam()) {}
 
-    void SetUp() override {
-        if (context_ != nullptr) return;
-        ASSERT_EQ(GetParam(), MOEK_DEVICE_TYPE_CUDA) << last_error();
-        GTEST_SKIP() << last_error();
-    }
-    bool is_cpu() const { return GetParam() == MOEK_DEVICE_TYPE_CPU; }
+    void SetUp() override { ASSERT_NE(context_, nullptr) << last_error(); }
+    bool is_cpu() const { return GetParam().device_type == MOEK_DEVICE_TYPE_CPU; }
 
     AnyContext context_;
 };
 
 class OnCuda : public OnDevice {};
 
-INSTANTIATE_TEST_SUITE_P(Cpu, OnDevice, testing::Values(MOEK_DEVICE_TYPE_CPU));
-INSTANTIATE_TEST_SUITE_P(Cuda, OnDevice, testing::Values(MOEK_DEVICE_TYPE_CUDA));
-INSTANTIATE_TEST_SUITE_P(Cuda, OnCuda, testing::Values(MOEK_DEVICE_TYPE_CUDA));
+std::string name_of(const testing::TestParamInfo<Place>& info) {
+    return info.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Device, OnDevice, testing::ValuesIn(places()), name_of);
+INSTANTIATE_TEST_SUITE_P(Device, OnCuda, testing::ValuesIn(cuda_places()), name_of);
+// A system without the emulation and without a GPU.
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OnCuda);
+
+TEST(Gpu, IsAmongTheTestedDevices) {
+    if (AnyContext(kGpu) == nullptr) GTEST_SKIP() << last_error();
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The device
@@ -154,7 +185,7 @@ TEST_P(OnDevice, IsDescribedThroughItsContext) {
     moek_device_info info = {};
     info.struct_size = sizeof(info);
     MOEK_EXPECT_OK(moek_context_device_query(context_, &info));
-    EXPECT_EQ(info.device_type, GetParam());
+    EXPECT_EQ(info.device_type, GetParam().device_type);
     EXPECT_EQ(info.device_index, 0);
     EXPECT_GE(info.core_count, 1);
     EXPECT_EQ(info.capability_major == 0, is_cpu());
