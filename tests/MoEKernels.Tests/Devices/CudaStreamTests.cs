@@ -42,7 +42,7 @@ public sealed class CudaStreamTests(MoeDeviceType type)
     {
         using CudaStream stream = CudaStream.FromHandle(_context);
 
-        Assert.That(stream.Handle, Is.Zero);
+        Assert.That((long)stream.Handle, Is.Zero);
         Assert.That(stream.Synchronize, Throws.Nothing);
     }
 

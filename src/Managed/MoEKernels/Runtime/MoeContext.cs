@@ -19,6 +19,8 @@ public sealed unsafe class MoeContext : IDisposable
     private readonly MoeContextHandle _handle;
     private readonly NativeLog _log;
     private readonly bool _isShared;
+    // Not the handle's state: buffers and streams keep that one open.
+    private volatile bool _isDisposed;
 
     /// <summary>Creates a context.</summary>
     /// <param name="options">What it shall be; null: the CPU with all its cores.</param>
@@ -128,8 +130,10 @@ public sealed unsafe class MoeContext : IDisposable
     /// </summary>
     public void Dispose()
     {
-        if (!_isShared)
-            _handle.Dispose();
+        if (_isShared)
+            return;
+        _isDisposed = true;
+        _handle.Dispose();
     }
 
     /// <summary>
@@ -145,13 +149,21 @@ public sealed unsafe class MoeContext : IDisposable
     }
 
     /// <summary>The native context; what is made on it keeps it alive.</summary>
-    internal MoeContextHandle Handle => _handle;
+    /// <exception cref="ObjectDisposedException">The context was disposed of.</exception>
+    internal MoeContextHandle Handle
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            return _handle;
+        }
+    }
 
     /// <summary>The native context, kept alive until the result is disposed.</summary>
-    /// <exception cref="ObjectDisposedException">The context was disposed.</exception>
+    /// <exception cref="ObjectDisposedException">The context was disposed of.</exception>
     internal ContextLease Lease()
     {
-        ObjectDisposedException.ThrowIf(_handle.IsClosed, this);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
         return new ContextLease(_handle);
     }
 
