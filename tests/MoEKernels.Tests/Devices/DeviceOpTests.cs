@@ -220,25 +220,42 @@ public sealed class DeviceOpTests(MoeDeviceType type)
     [Test]
     public void DoublesAndStrictCalls_RunOnTheCpuOnly()
     {
-        GateArgs doubles = new() { Shape = new GateShape(T, E, K), LogitsDType = DType.F64 };
-        GateArgs strict = new()
+        DeviceBuffer<int> ids = Output<int>(T * K);
+        GateArgs args = new() { Shape = new GateShape(T, E, K), Ids = ids.Address };
+        GateArgs doubles = args with
         {
-            Shape = new GateShape(T, E, K),
+            LogitsDType = DType.F64,
+            Logits = Input(TestData.Uniform(1, T * E)),
+            Weights = Output<double>(T * K).Address,
+        };
+        GateArgs strict = args with
+        {
             Options = new GateOptions { Flags = CallFlags.Strict },
+            Logits = Input(Values(1, T * E)),
+            Weights = Output<float>(T * K).Address,
         };
 
         Assert.Multiple(() =>
         {
-            Check(() => Gate.ForwardWorkspace(_context, doubles), "f64 runs on the CPU only");
-            Check(() => Gate.ForwardWorkspace(_context, strict), "MOEK_CALL_FLAG_STRICT runs on the CPU only");
+            Check(doubles, "f64 runs on the CPU only");
+            Check(strict, "MOEK_CALL_FLAG_STRICT runs on the CPU only");
         });
 
-        void Check(Func<long> call, string text)
+        void Check(GateArgs call, string text)
         {
             if (type == MoeDeviceType.Cpu)
-                Assert.That(() => call(), Throws.Nothing);
-            else
-                Assert.That(() => call(), Throws.TypeOf<MoeUnsupportedException>().With.Message.Contains(text));
+            {
+                Assert.That(() => Run(call), Throws.Nothing);
+                return;
+            }
+            Assert.That(() => Run(call), Throws.TypeOf<MoeUnsupportedException>().With.Message.Contains(text));
+            Assert.That(ids.ToArray(), Is.All.EqualTo(-1), "nothing was written");
+        }
+
+        void Run(GateArgs call)
+        {
+            DeviceBuffer<byte> workspace = Output<byte>(Gate.ForwardWorkspace(_context, call));
+            Gate.Forward(_context, call, workspace.Address, workspace.Length, _stream.Handle);
         }
     }
 

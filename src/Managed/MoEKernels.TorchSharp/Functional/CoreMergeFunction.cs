@@ -96,7 +96,7 @@ internal sealed record CoreMergePlan(CoreMergeShape Shape, CoreMergeOptions Opti
             };
             long bytes = CoreMerge.BackwardWorkspace(context, args);
             using Tensor? workspace = OpTensors.Workspace(bytes, x);
-            CoreMerge.Backward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+            CoreMerge.Backward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
             GC.KeepAlive(saved);
         }
         // The base output enters with factor 1: its gradient is dy itself.
@@ -161,7 +161,7 @@ internal sealed class CoreMergeCall(CoreMergePlan plan, bool reuseBaseOutput)
         };
         long bytes = CoreMerge.ForwardWorkspace(context, args);
         using Tensor? workspace = OpTensors.Workspace(bytes, x);
-        CoreMerge.Forward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        CoreMerge.Forward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
         GC.KeepAlive(this);
     }
 }

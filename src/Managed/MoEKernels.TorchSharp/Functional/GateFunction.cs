@@ -66,7 +66,7 @@ internal sealed record GatePlan(GateShape Shape, GateOptions Options)
         };
         long bytes = Gate.BackwardWorkspace(context, args);
         using Tensor? workspace = OpTensors.Workspace(bytes, logits);
-        Gate.Backward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        Gate.Backward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
         GC.KeepAlive(bias);
         GC.KeepAlive(ids);
         GC.KeepAlive(dLogits);
@@ -116,7 +116,7 @@ internal sealed class GateCall(GatePlan plan, Tensor? bias, bool withLogSumExp)
         };
         long bytes = Gate.ForwardWorkspace(context, args);
         using Tensor? workspace = OpTensors.Workspace(bytes, logits);
-        Gate.Forward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        Gate.Forward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
         GC.KeepAlive(this);
     }
 }

@@ -23,6 +23,7 @@ public static partial class MoeFunctional
     /// <returns>The output and p.</returns>
     /// <exception cref="ArgumentException">An argument is out of its range; the message names it.</exception>
     /// <exception cref="MoeBackendUnavailableException">There is no library for the tensors' device.</exception>
+    /// <exception cref="MoeUnsupportedException">The tensors are f64 or the call strict, and they are not on the CPU.</exception>
     /// <exception cref="MoeBackwardException">An earlier backward failed.</exception>
     public static CoreMergeResult CoreMerge(
         Tensor x,
@@ -89,6 +90,7 @@ public static partial class MoeFunctional
         {
             throw OptionChecks.Error($"mixture is given, but the options say {because}.", nameof(mixture));
         }
+        OpTensors.CheckBackend(x, options.Flags);
         return new CoreMergePlan(new CoreMergeShape(tokens, dIn, dOut, rank, experts), options, types);
     }
 }

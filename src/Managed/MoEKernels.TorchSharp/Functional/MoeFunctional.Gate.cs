@@ -16,6 +16,7 @@ public static partial class MoeFunctional
     /// <returns>The decision.</returns>
     /// <exception cref="ArgumentException">An argument is out of its range; the message names it.</exception>
     /// <exception cref="MoeBackendUnavailableException">There is no library for the tensor's device.</exception>
+    /// <exception cref="MoeUnsupportedException">The tensor is f64 or the call strict, and it is not on the CPU.</exception>
     /// <exception cref="MoeBackwardException">An earlier backward failed.</exception>
     public static GateResult Gate(Tensor logits, long k, GateOptions options = default, Tensor? bias = null, bool withLogSumExp = false)
     {
@@ -69,7 +70,7 @@ public static partial class MoeFunctional
             Target = target ?? 0,
             Counts = countRow.Address,
             Bias = OpTensors.Address(bias),
-        }, stream: 0);
+        }, MoeContexts.Stream);
         GC.KeepAlive(bias);
     }
 
@@ -89,6 +90,7 @@ public static partial class MoeFunctional
         OptionChecks.Finite(options.WeightScale, nameof(options.WeightScale));
         CheckScoring(options.Flags, options.Score, options.BiasMode, options.Normalize, options.Eps, options.Temperature);
         CheckBias(options.BiasMode, bias, experts, logits);
+        OpTensors.CheckBackend(logits, options.Flags);
         return new GatePlan(new GateShape(logits.numel() / experts, experts, k), options);
     }
 

@@ -22,6 +22,7 @@ public static partial class MoeFunctional
     /// <returns>The output and the gate's decision.</returns>
     /// <exception cref="ArgumentException">An argument is out of its range; the message names it.</exception>
     /// <exception cref="MoeBackendUnavailableException">There is no library for the tensors' device.</exception>
+    /// <exception cref="MoeUnsupportedException">The tensors are f64 or the call strict, and they are not on the CPU.</exception>
     /// <exception cref="MoeBackwardException">An earlier backward failed.</exception>
     public static RankLoraResult RankLora(
         Tensor x,
@@ -97,6 +98,7 @@ public static partial class MoeFunctional
         {
             throw new ArgumentException($"{(ids is null ? "gates are" : "ids are")} given, but the options say {nameof(RankGate)}.{options.Gate}.", ids is null ? nameof(gates) : nameof(ids));
         }
+        OpTensors.CheckBackend(x, options.Flags);
         return new RankLoraPlan(new RankLoraShape(tokens, dIn, dOut, rank, k), options, types);
     }
 

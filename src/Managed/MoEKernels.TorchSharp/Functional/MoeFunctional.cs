@@ -13,6 +13,11 @@ namespace MoEKernels.TorchSharp;
 /// <see cref="ThrowPendingBackwardError"/> throws it as a <see cref="MoeBackwardException"/>, on whichever thread that is.
 /// </para>
 /// <para>
+/// The device of the tensors decides where a call runs: on the CPU, or on a CUDA device through the native library's CUDA half, on the stream that
+/// libtorch uses (the device's default stream). All tensors of a call must be on one device. On CUDA the call returns once the work is queued, and
+/// f64 and <see cref="CallFlags.Strict"/> are not offered.
+/// </para>
+/// <para>
 /// The functions are differentiable once. Results belong to the current DisposeScope, and so does nothing else.
 /// </para>
 /// </remarks>
@@ -48,7 +53,8 @@ public static partial class MoeFunctional
     /// <param name="offset">Offset in the generator.</param>
     /// <param name="stream">Which of the streams of (seed, offset).</param>
     /// <param name="dtype">Element type of the mask; null: f32.</param>
-    /// <returns>[T, d] on the CPU.</returns>
+    /// <param name="device">Where the mask shall be; null: the CPU. The numbers are the same everywhere.</param>
+    /// <returns>[T, d].</returns>
     public static Tensor DropoutMask(
         long rows,
         long columns,
@@ -56,13 +62,14 @@ public static partial class MoeFunctional
         ulong seed,
         ulong offset = 0,
         DropoutStream stream = DropoutStream.Input,
-        ScalarType? dtype = null)
+        ScalarType? dtype = null,
+        Device? device = null)
     {
         BackwardGuard.ThrowIfPending();
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
         OptionChecks.Probability(p, nameof(p));
-        Tensor mask = empty(rows, columns, dtype: dtype ?? ScalarType.Float32);
+        Tensor mask = empty(rows, columns, dtype: dtype ?? ScalarType.Float32, device: device);
         Dropout.Mask(MoeContexts.For(mask), new DropoutArgs
         {
             T = rows,
@@ -73,7 +80,7 @@ public static partial class MoeFunctional
             Stream = stream,
             MaskDType = OpTensors.TypeOf(mask),
             Mask = OpTensors.Address(mask),
-        }, stream: 0);
+        }, MoeContexts.Stream);
         GC.KeepAlive(mask);
         return mask;
     }

@@ -65,6 +65,18 @@ internal static unsafe class OpTensors
             throw new ArgumentException($"{name} is on {tensor.device}; expected {reference.device} as {referenceName}.", name);
     }
 
+    /// <summary>Checks that there is a backend for the tensor's device and that it offers such a call: whatever it says only in forward comes too late for autograd to forget the node.</summary>
+    public static void CheckBackend(Tensor tensor, CallFlags flags, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        MoeContext context = MoeContexts.For(tensor);
+        if (context.Device == MoeDeviceType.Cpu)
+            return;
+        if (tensor.dtype == ScalarType.Float64)
+            throw new MoeUnsupportedException($"{name} is {tensor.dtype} on {tensor.device}; it runs on the CPU only.");
+        if (flags.HasFlag(CallFlags.Strict))
+            throw new MoeUnsupportedException($"The flags hold {CallFlags.Strict}, and {name} is on {tensor.device}; it runs on the CPU only, because a GPU cannot report a NaN without waiting for it.");
+    }
+
     public static void CheckFlags(CallFlags flags, string name)
     {
         const CallFlags Allowed = CallFlags.BatchInvariant | CallFlags.Strict | CallFlags.AllowTf32;

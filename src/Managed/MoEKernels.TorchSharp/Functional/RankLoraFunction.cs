@@ -92,7 +92,7 @@ internal sealed record RankLoraPlan(RankLoraShape Shape, RankLoraOptions Options
             };
             long bytes = RankLora.BackwardWorkspace(context, args);
             using Tensor? workspace = OpTensors.Workspace(bytes, x);
-            RankLora.Backward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+            RankLora.Backward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
             GC.KeepAlive(saved);
         }
         // The base output enters with factor 1: its gradient is dy itself.
@@ -178,7 +178,7 @@ internal sealed class RankLoraCall(RankLoraPlan plan, Tensor? bias, Tensor? ids,
         };
         long bytes = RankLora.ForwardWorkspace(context, args);
         using Tensor? workspace = OpTensors.Workspace(bytes, x);
-        RankLora.Forward(context, args, OpTensors.Address(workspace), bytes, stream: 0);
+        RankLora.Forward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
         GC.KeepAlive(this);
     }
 }
