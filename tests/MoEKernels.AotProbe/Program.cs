@@ -1,9 +1,8 @@
 using System.Runtime.CompilerServices;
 using MoEKernels;
 
-// Runs the three ops, forward and backward, without a JIT, on numbers that are known. Prints OK and returns 0, or says
-// what is
-// wrong. Run it with
+// Runs the three ops, forward and backward, and the device layer without a JIT, on numbers that are known. Prints OK and
+// returns 0, or says what is wrong. Run it with
 //   dotnet publish tests/MoEKernels.AotProbe -c Release -o <folder> && <folder>/MoEKernels.AotProbe
 // `dotnet run` works too, but then proves nothing about native compilation.
 
@@ -15,6 +14,7 @@ RunGate();
 RunRankLora();
 RunCoreMerge();
 RunErrors();
+RunDeviceLayer();
 Console.WriteLine(failures == 0 ? "OK" : $"{failures} checks failed");
 return failures == 0 ? 0 : 1;
 
@@ -76,6 +76,42 @@ void RunErrors()
         Fail("k = 4 of 3 experts was accepted");
     }
     catch (ArgumentException error) when (error.Message.Contains("got 4", StringComparison.Ordinal))
+    {
+        Console.WriteLine($"refused as it should be: {error.Message}");
+    }
+}
+
+// Memory, a stream, events and a graph as a program for a GPU uses them; on the CPU's context only the graph is missing.
+void RunDeviceLayer()
+{
+    using MoeContext context = new();
+    using CudaStream stream = new(context);
+    using CudaEvent start = new(context), end = new(context);
+    using DeviceBuffer<float> logits = new(context, [0f, 1, 2]);
+    using DeviceBuffer<float> weights = new(context, 2);
+    using DeviceBuffer<int> ids = new(context, 2);
+    GateArgs args = new()
+    {
+        Shape = new GateShape(1, 3, 2),
+        Options = new GateOptions { Normalize = GateNormalize.SumToOne },
+        Logits = logits.Address,
+        Ids = ids.Address,
+        Weights = weights.Address,
+    };
+    using DeviceBuffer<byte> workspace = new(context, Gate.ForwardWorkspace(context, args));
+    start.Record(stream);
+    Gate.Forward(context, args, workspace.Address, workspace.Length, stream.Handle);
+    end.Record(stream);
+    float[] result = weights.ToArray(stream);
+    Expect("gate weights on device buffers", [result[0], result[1]], [0.7310586, 0.2689414]);
+    if (end.ElapsedSince(start) < TimeSpan.Zero)
+        Fail("the gate ended before it began");
+    try
+    {
+        using CudaGraph graph = CudaGraph.Capture(stream, () => { });
+        Fail("the CPU captured a graph");
+    }
+    catch (MoeUnsupportedException error)
     {
         Console.WriteLine($"refused as it should be: {error.Message}");
     }

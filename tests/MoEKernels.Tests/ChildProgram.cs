@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace MoEKernels.Tests;
 
 /// <summary>
-/// What the test assembly does when it is started as a program: it loads the native library in a fresh process, where a
-/// test decides what lies beside it, and prints what came of it.
+/// What the test assembly does when it is started as a program: it runs its own tests ("test", then a category or nothing),
+/// or loads the native library in a fresh process, where a test decides what lies beside it, and prints what came of it.
 /// </summary>
 internal static class ChildProgram
 {
@@ -14,6 +14,8 @@ internal static class ChildProgram
     {
         switch (args)
         {
+            case ["test", ..]:
+                return TestPrograms.TestRun.Run(args.ElementAtOrDefault(1));
             case ["path", var path]:
                 MoeRuntime.LibraryPath = path;
                 break;

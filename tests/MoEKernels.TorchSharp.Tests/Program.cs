@@ -3,14 +3,17 @@ using static TorchSharp.torch;
 
 namespace MoEKernels.TorchSharp.Tests;
 
-/// <summary>What this assembly does as a program, see <see cref="ChildProcess"/>.</summary>
+/// <summary>What this assembly does as a program: run its own tests, or what <see cref="ChildProcess"/> needs.</summary>
 internal static class Program
 {
     public const string Misuse = "misuse";
     public const string Memory = "memory";
+    private const string Tests = "test";
 
     public static int Main(string[] arguments)
     {
+        if (arguments is [Tests, ..])
+            return TestPrograms.TestRun.Run(arguments.ElementAtOrDefault(1));
         // One thread: neither the outcome nor the memory depends on it, and it waits for nobody on a busy machine.
         set_num_threads(1);
         switch (arguments)
@@ -22,7 +25,7 @@ internal static class Program
                 Console.WriteLine(MemoryProgram.MeasureGrowth(Enum.Parse<Workload>(workload), int.Parse(steps, CultureInfo.InvariantCulture)));
                 return 0;
             default:
-                Console.Error.WriteLine($"Expected '{Misuse} <scenario>' or '{Memory} <workload> <steps>'.");
+                Console.Error.WriteLine($"Expected '{Tests} [category]', '{Misuse} <scenario>' or '{Memory} <workload> <steps>'.");
                 return 2;
         }
     }

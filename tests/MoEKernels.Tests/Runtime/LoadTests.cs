@@ -173,6 +173,24 @@ public sealed class LoadTests
     }
 
     [Test]
+    public void CudaVariable_NamesTheCudaLibrary()
+    {
+        string missing = Path.Combine(_folder, "nowhere", "libcuda_half.so");
+        Environment.SetEnvironmentVariable(MoeRuntime.CudaLibraryPathVariable, missing);
+        try
+        {
+            (int exit, string output) = Run(_library);
+
+            Assert.That(exit, Is.Zero, output);
+            Assert.That(output, Does.Contain("backend: Cpu: CUDA cannot be used").And.Contain(missing));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(MoeRuntime.CudaLibraryPathVariable, null);
+        }
+    }
+
+    [Test]
     public void Settings_AfterFirstUse_AreLocked()
     {
         MoeRuntime.Initialize();
