@@ -1,12 +1,13 @@
 # Configures (once) and builds the native library; called by NativeBuild.targets and by build.sh / build.ps1, so that every
 # way of building shares one build folder per runtime identifier and configuration.
 #
-#   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DSANITIZE=address|thread] [-DTARGETS=moekernels_libraries] [-DTESTS=ON|OFF]
-#         [-DRUN_TESTS=ON] [-DCUDA=AUTO|ON|OFF] [-DARCHITECTURES=80,90a] [-DWARNINGS_AS_ERRORS=ON|OFF] [-DVERSION=1.2.3]
-#         -P eng/NativeBuild.cmake
+#   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DSANITIZE=address|thread] [-DVARIANT=name] [-DTARGETS=moekernels_libraries]
+#         [-DTESTS=ON|OFF] [-DRUN_TESTS=ON] [-DCUDA=AUTO|ON|OFF] [-DARCHITECTURES=all|80,90a] [-DWARNINGS_AS_ERRORS=ON|OFF]
+#         [-DVERSION=1.2.3] -P eng/NativeBuild.cmake
 #
 # An option that is not given keeps what the build folder was configured with before. Libraries end up in
-# artifacts/native/<rid>-<config>/bin (with a multi-configuration generator in a folder <config> below it).
+# artifacts/native/<rid>-<config>/bin (with a multi-configuration generator in a folder <config> below it). A sanitizer and a
+# VARIANT each add their name to that folder's, so that builds with other options leave the one that .NET uses alone.
 
 cmake_minimum_required(VERSION 3.22)
 
@@ -46,6 +47,9 @@ endif()
 set(build_dir "${root}/artifacts/native/${RID}-${CONFIG}")
 if(SANITIZE)
     string(APPEND build_dir "-${SANITIZE}")
+endif()
+if(VARIANT)
+    string(APPEND build_dir "-${VARIANT}")
 endif()
 if(RUN_TESTS)
     set(TESTS ON)
@@ -114,9 +118,7 @@ if(DEFINED CUDA)
     request(MOEKERNELS_CUDA "${CUDA}")
 endif()
 if(DEFINED ARCHITECTURES)
-    # Commas become CMake's semicolons here, because those do not survive every shell.
-    string(REPLACE "," "\\;" architectures "${ARCHITECTURES}")
-    request(CMAKE_CUDA_ARCHITECTURES "${architectures}")
+    request(MOEKERNELS_CUDA_ARCHITECTURES "${ARCHITECTURES}")
 endif()
 if(DEFINED VERSION)
     request(MOEKERNELS_VERSION "${VERSION}")
