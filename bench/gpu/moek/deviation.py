@@ -1,0 +1,36 @@
+"""How far a result may be from the formula's value, and how far it is."""
+
+import dataclasses
+
+# Of |got - want| / |want| over a whole tensor, by the coarsest rounding on the way: far below any wrong element, well above
+# what sums of thousands of terms in f32, or operands rounded to the type, come to.
+LIMITS = {"f64": 1e-12, "f32": 1e-5, "f16": 1e-3, "tf32": 2e-3, "bf16": 6e-3}
+
+# One element may be off by this many times the limit, relative to itself plus the tensor's root mean square.
+ELEMENT_FACTOR = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Deviation:
+    """`norm` is |got - want| / |want|; `element` is the worst element's, as a share of what one element may be off."""
+
+    name: str
+    limit: float
+    norm: float
+    element: float
+    place: str  # of the worst element, with both values
+
+    @property
+    def fine(self):
+        # A NaN compares false, and is not fine.
+        return self.norm <= self.limit and self.element <= 1
+
+    def __str__(self):
+        text = f"{self.name}: |got - want| / |want| = {self.norm:.2e}, at most {self.limit:.0e}"
+        return text if self.fine else f"{text}; worst {self.place}"
+
+
+def limit_of(slot, dtype_set):
+    """The limit of a tensor: of its own type and of the products that it comes from."""
+    through = dtype_set.product if slot.rounded_operands else dtype_set.sum
+    return max(LIMITS[through], LIMITS[slot.dtype])
