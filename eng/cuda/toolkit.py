@@ -1,9 +1,11 @@
 """Reads what nvcc made: the kernels in a library, their resources and their machine instructions."""
 
+import concurrent.futures
 import dataclasses
 import os
 import re
 import subprocess
+import tempfile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,15 @@ class Toolkit:
 
     def opcodes(self, library):
         """{(kernel, architecture): {opcode, ...}}, opcodes with their modifiers, such as HMMA.16816.F32.BF16."""
-        mangled = parse_opcodes(self._run("cuobjdump", "-sass", library))
+        # One file of machine code at a time and several at once: much faster than cuobjdump -sass on the whole library.
+        with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            self._run("cuobjdump", "-xelf", "all", os.path.abspath(library), folder=folder)
+            files = sorted(os.listdir(folder))
+            texts = pool.map(lambda file: self._run("nvdisasm", "-c", file, folder=folder), files)
+            mangled = {}
+            for file, text in zip(files, texts):
+                for name, opcodes in parse_opcodes(text).items():
+                    mangled.setdefault((name, architecture_of(file)), set()).update(opcodes)
         return self._by_short_name(mangled, lambda a, b: a | b)
 
     def _by_short_name(self, found, merge):
@@ -64,9 +74,9 @@ class Toolkit:
                 raise ValueError(f"two kernels are both called {name}: {other} and {mangled}; rename one of them")
         return short
 
-    def _run(self, tool, *arguments):
+    def _run(self, tool, *arguments, folder=None):
         command = [os.path.join(self._bin, tool), *arguments]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise ValueError(f"{' '.join(command[:3])} failed ({done.returncode}): {done.stderr.strip()}")
         return done.stdout
@@ -111,20 +121,26 @@ def parse_usages(text):
     return result
 
 
-_CODE_FUNCTION = re.compile(r"^\s*Function : (\S+)")
-_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)")
+_CODE_SECTION = re.compile(r"^\s*\.section\s+(?:\.text\.([^,\s]+))?")
+_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)")
 
 
 def parse_opcodes(text):
-    """{(mangled name, architecture): {opcode, ...}} from the output of cuobjdump -sass."""
+    """{mangled name: {opcode, ...}} from the output of nvdisasm -c."""
     result = {}
-    architecture = opcodes = None
+    opcodes = None
     for line in text.splitlines():
-        if match := _ARCHITECTURE.match(line):
-            architecture = match.group(1)
-            opcodes = None
-        elif match := _CODE_FUNCTION.match(line):
-            opcodes = result.setdefault((match.group(1), architecture), set())
-        elif opcodes is not None and (match := _INSTRUCTION.match(line)):
-            opcodes.add(match.group(1))
+        if match := _INSTRUCTION.match(line):
+            if opcodes is not None:
+                opcodes.add(match.group(1))
+        elif match := _CODE_SECTION.match(line):
+            opcodes = result.setdefault(match.group(1), set()) if match.group(1) else None
     return result
+
+
+def architecture_of(file):
+    """sm_90a from libmoekernels_cuda.7.sm_90a.cubin."""
+    match = re.search(r"\.(sm_\w+)\.cubin$", file)
+    if match is None:
+        raise ValueError(f"{file} does not say its architecture")
+    return match.group(1)

@@ -7,6 +7,8 @@ from .deviation import LIMITS, limit_of
 from .rank_lora import OFFSET, SEED
 from .slots import Slot
 
+WEIGHTS = ("A", "B", "C", "W_r", "W_g")
+
 
 @dataclasses.dataclass
 class Result:
@@ -43,8 +45,13 @@ def check(context, case, memory):
         if not memory.gaps_intact(call.tensors[slot.name]):
             problems.append(f"{slot.name}: memory between its rows was written")
 
-    reads = [slot for slot in call.slots if not slot.written and slot.dtype != "i32"]
-    values = {slot.name: memory.matrix(call.tensors[slot.name]) for slot in reads}
+    # Under 16-bit activations tensor cores read f32 weights rounded to the activations' type: so does the formula.
+    rounds_weights = context.device_type == "CUDA"
+    values = {}
+    for slot in call.slots:
+        if not slot.written and slot.dtype != "i32":
+            rounded = case.dtypes.x if rounds_weights and slot.name in WEIGHTS else slot.dtype
+            values[slot.name] = memory.matrix(call.tensors[slot.name], rounded)
     for name, rows, columns, p, stream in case.masks():
         slot = Slot(name, rows, columns, "f32", "out")
         values[name] = memory.matrix(dropout_mask(context, memory, slot, p, stream, SEED, OFFSET))
@@ -52,7 +59,7 @@ def check(context, case, memory):
     ids = None
     if "ids" in call.tensors:
         ids = memory.index(call.tensors["ids"])
-        wrong = check_ids(case, memory, values, ids)
+        wrong = check_ids(case, memory, values, ids, rounds_weights)
         if wrong:
             # Nothing can be said about the rest.
             return Result(case, [], problems + wrong)
@@ -67,7 +74,7 @@ def check(context, case, memory):
         want = expected[slot.name]
         if slot.accumulated:
             want = want + memory.matrix(before[slot.name])
-        limit = 0.0 if slot.dtype == "i32" else limit_of(slot, case.dtypes)
+        limit = 0.0 if slot.dtype == "i32" else limit_of(slot, case.dtypes, rounds_weights)
         deviations.append(memory.deviation(slot.name, limit, memory.matrix(first[slot.name]), want))
     return Result(case, deviations, problems)
 
@@ -76,7 +83,7 @@ def columns_of(call, name):
     return next(slot.columns for slot in call.slots if slot.name == name)
 
 
-def check_ids(case, memory, values, ids):
+def check_ids(case, memory, values, ids, rounds_weights):
     """Whether ids are distinct, in range, best first and the best: up to what rounding does to the scores they go by."""
     n = case.E if case.op == "gate" else case.r
     least, largest = memory.bounds(ids)
@@ -89,7 +96,7 @@ def check_ids(case, memory, values, ids):
     if ranking is None:
         return []
     largest_score = max(abs(memory.least(ranking)), abs(memory.largest(ranking)))
-    slack = LIMITS[case.dtypes.sum] * largest_score
+    slack = LIMITS[case.dtypes.sum(rounds_weights)] * largest_score
     problems = []
     mine = ranking.gather(-1, ids)
     if case.k > 1:

@@ -4,7 +4,7 @@ import dataclasses
 
 # Of |got - want| / |want| over a whole tensor, by the coarsest rounding on the way: far below any wrong element, well above
 # what sums of thousands of terms in f32, or operands rounded to the type, come to.
-LIMITS = {"f64": 1e-12, "f32": 1e-5, "f16": 1e-3, "tf32": 2e-3, "bf16": 6e-3}
+LIMITS = {"f64": 1e-12, "f32": 1e-5, "f16": 1.5e-3, "tf32": 2e-3, "bf16": 1e-2}
 
 # One element may be off by this many times the limit, relative to itself plus the tensor's root mean square.
 ELEMENT_FACTOR = 4
@@ -30,7 +30,7 @@ class Deviation:
         return text if self.fine else f"{text}; worst {self.place}"
 
 
-def limit_of(slot, dtype_set):
+def limit_of(slot, dtype_set, rounds_weights):
     """The limit of a tensor: of its own type and of the products that it comes from."""
-    through = dtype_set.product if slot.rounded_operands else dtype_set.sum
+    through = dtype_set.product if slot.rounded_operands else dtype_set.sum(rounds_weights)
     return max(LIMITS[through], LIMITS[slot.dtype])

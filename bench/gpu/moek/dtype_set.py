@@ -22,9 +22,14 @@ class DtypeSet:
         return "tf32" if self.tf32 else self.x
 
     @property
-    def sum(self):
-        """The precision of a product whose operands are not rounded, and of everything made from it."""
-        return "tf32" if self.tf32 else self.accumulator
+    def mixed(self):
+        return self.weight != self.x
+
+    def sum(self, rounds_weights):
+        """The precision of a product of tensors as they are given, and of everything made from it."""
+        if self.tf32:
+            return "tf32"
+        return self.x if self.mixed and rounds_weights else self.accumulator
 
 
 DTYPE_SETS = {

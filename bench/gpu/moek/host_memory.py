@@ -76,9 +76,12 @@ class HostMemory:
     def gaps_intact(self, tensor):
         return tensor.gaps_intact()
 
-    def matrix(self, tensor):
-        """The values in f64, as a leaf of the formula."""
-        return Matrix(tensor.rows, tensor.columns, [float(value) for value in tensor.values()])
+    def matrix(self, tensor, rounded=None):
+        """The values in f64, as a leaf of the formula; rounded to a type first where one is given."""
+        values = tensor.values()
+        if rounded not in (None, tensor.dtype):
+            values = dtypes.unpack(rounded, dtypes.pack(rounded, values))
+        return Matrix(tensor.rows, tensor.columns, [float(value) for value in values])
 
     def index(self, tensor):
         """Ids, as gather and scatter take them."""

@@ -52,8 +52,10 @@ class TorchMemory:
     def gaps_intact(self, tensor):
         return bool((tensor.whole[:-1, tensor.shape[1]:] == _GAP).all())
 
-    def matrix(self, tensor):
-        """The values in f64, as a leaf of the formula."""
+    def matrix(self, tensor, rounded=None):
+        """The values in f64, as a leaf of the formula; rounded to a type first where one is given."""
+        if rounded is not None:
+            tensor = tensor.to(DTYPES[rounded])
         return tensor.detach().to(torch.float64, copy=True).requires_grad_(True)
 
     def index(self, tensor):
