@@ -62,7 +62,8 @@ def parse(arguments):
     parser.add_argument("--seconds", type=float, default=480, help="start no new point after so long")
     parser.add_argument("--out", help="folder of the reports")
     parser.add_argument("--commit", default="", help="what was built; by default what the library says")
-    parser.add_argument("--merge", metavar="JSON", help="results of an earlier run, at the same commit, to keep")
+    parser.add_argument("--merge", metavar="JSON", help="results of an earlier run, on the same GPU at the same commit, to keep; by "
+                        "default those that are already where the report goes")
     options = parser.parse_args(arguments)
     if not options.check and not options.time:
         parser.error("nothing to do: give --check or --time")
@@ -153,6 +154,8 @@ def run_time(options, context, command):
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     folder = pathlib.Path(options.out) / machine.short_gpu_name(facts["gpu"])
     name = f"{date}-{facts['commit'] or 'unknown'}"
+    earlier = pathlib.Path(options.merge) if options.merge else folder / f"{name}.json"
+    earlier = json.loads(earlier.read_text()) if options.merge or earlier.exists() else None
 
     chosen = [point for point in points(options.grid) if options.only in f"{point.section} {point.case}"]
     if not chosen:
@@ -174,8 +177,8 @@ def run_time(options, context, command):
             for direction, times in records[-1]["times"]["moekernels"].items()), flush=True)
         # After every point: whoever stops this run keeps what it has measured.
         written = report.document(facts, ceilings, launch, date, records, left_out + failures)
-        if options.merge:
-            written = report.merged(json.loads(pathlib.Path(options.merge).read_text()), written)
+        if earlier:
+            written = report.merged(earlier, written)
         paths = report.write(written, folder, name)
     if records:
         print(f"compare: wrote {paths[0]} and {paths[1].name}: {len(records)} points, {len(left_out)} left out for lack of time")
