@@ -16,7 +16,7 @@
 #                          sweep        compare.py --time: the wide grid against PyTorch's eager mode and cuBLAS
 #   --limit SECONDS      for all steps together; a step gets what is left, at most its own budget
 #   --build FOLDER       default: build/gpu; kept between calls
-#   --filter PATTERN     which tests the sanitizers run, as --gtest_filter takes it
+#   --filter PATTERNS    which tests the sanitizers run, as --gtest_filter takes them
 #   --commit HASH        what is built, where git cannot tell
 #   --merge JSON         results of an earlier run that the report of `time` or `sweep` shall keep
 #   --dry-run            runs no step, says what each would do or why it cannot, and checks what can be checked here
@@ -34,7 +34,7 @@ refuse() { echo "run.sh: $*" >&2; exit 2; }
 # --- arguments -----------------------------------------------------------------------------------------------------------
 
 steps=build,tests,sanitizers,conformance,check,time limit='' build=build/gpu commit='' merge='' dry_run='' folders=()
-filter='*Gate*:*RankLora*:*CoreMerge*:*Dropout*-*Arguments*:*Reference*:*Concurrency*'
+filter='*Gate*:*RankLora*:*CoreMerge*:*Dropout*'
 while [ $# -gt 0 ]; do
     case $1 in
         --steps|--limit|--build|--filter|--commit|--merge)
@@ -123,9 +123,15 @@ run_build() {
 
 on_gpu() { MOEK_TEST_DEVICE=cuda MOEK_TEST_CUDA_LIBRARY=$(realpath "$bin/libmoekernels_cuda.so") "$@"; }
 
-run_tests() { on_gpu "$bin/moekernels_tests" --gtest_brief=1; }
+# The tests that a GPU can run, as the build has written it down: which ones, a minus, which of them not.
+device_tests() { cat "$build/tests/device_tests.filter" 2>/dev/null || echo '*-'; }
+
+run_tests() { on_gpu "$bin/moekernels_tests" --gtest_brief=1 --gtest_filter="$(device_tests)"; }
 sanitize() {
-    on_gpu "$sanitizer" --tool "$1" --error-exitcode 86 --print-limit 50 "$bin/moekernels_tests" --gtest_brief=1 --gtest_filter="$filter"
+    local without
+    without=$(device_tests)
+    on_gpu "$sanitizer" --tool "$1" --error-exitcode 86 --print-limit 50 \
+        "$bin/moekernels_tests" --gtest_brief=1 --gtest_filter="$filter-*Arguments*:${without#*-}"
 }
 run_memcheck() { sanitize memcheck; }
 run_racecheck() { sanitize racecheck; }
@@ -150,11 +156,17 @@ if [ -n "$dry_run" ]; then
             printf '%-12s runs here, for at most %d s\n' "$step" "${budget[$step]}"
         fi
     done
-    without_program python3 "$python" && exit 0
-    "$python" -m compileall -q bench/gpu || exit 1
-    echo "compare.py on the CPU library, as far as this machine goes:"
-    "$python" bench/gpu/compare.py --check --device cpu --arrays plain
-    exit
+    if [ -z "$python" ]; then echo "compare.py is not tried: python3 is not on PATH"; exit 0; fi
+    library=$(ls "$bin/libmoekernels.so" artifacts/native/*-Release/bin/libmoekernels.so 2>/dev/null | head -n 1)
+    if [ -z "$library" ]; then echo "compare.py is not tried: there is no libmoekernels.so"; exit 0; fi
+    status=0
+    "$python" bench/gpu/compare.py --check --device cpu --arrays plain --library "$library" || status=1
+    emulated=${library%/*}/libmoekernels_cuda_emulated.so
+    if [ -f "$emulated" ]; then
+        "$python" bench/gpu/compare.py --check --device emulated --arrays plain --library "$library" --cuda-library "$emulated" \
+            || status=1
+    fi
+    exit "$status"
 fi
 
 # --- run -----------------------------------------------------------------------------------------------------------------
@@ -176,7 +188,7 @@ for step in ${steps//,/ }; do
         result="not run: $reason"
     else
         export seconds
-        export -f run_"$step" architecture targets on_gpu sanitize compare timed
+        export -f run_"$step" architecture targets on_gpu device_tests sanitize compare timed
         # A group of its own, so that time's end reaches everything that a step has started.
         timeout --kill-after=10s "$seconds" bash -c "run_$step" 2>&1 | tee -a "$out/run.log"
         status=${PIPESTATUS[0]}

@@ -24,6 +24,7 @@ class MoekError(Exception):
 
     def __init__(self, call, status, text):
         super().__init__(f"{call}: {status}: {text}")
+        self.unsupported = status == "unsupported"
 
 
 class Library:

@@ -61,7 +61,7 @@ def markdown(document_):
         "",
         f"- `{machine['command']}`",
         f"- driver {machine.get('driver', '-')}, CUDA {machine.get('cuda', '-')}, PyTorch {machine['torch']}, "
-        f"clocks at the end (SM, memory, their maxima) {machine.get('clocks', '-')}",
+        f"clocks before (SM, memory, their maxima) {machine.get('clocks', '-')}",
         f"- library {machine['library']['version']} ({machine['library']['build']}), {machine['library']['compiler']}, "
         f"{machine['library']['sm']}",
         f"- measured here: copy {ceilings['copy_bytes_per_s'] / 1e12:.2f} TB/s (read and written), matrix products {rates} TFLOP/s, "

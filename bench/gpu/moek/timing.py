@@ -43,6 +43,8 @@ class GpuTimer:
     def measure(self, way, calls):
         """A Sample of a list of functions, each of which enqueues the work once on its own data."""
         calls = calls * -(-LEAST_CALLS // len(calls))
+        # What was prepared on another stream is ready.
+        torch.cuda.synchronize()
         with torch.cuda.stream(self._stream):
             # Module loads, handles, compilation and the allocator's growth are over after this.
             for call in calls:
