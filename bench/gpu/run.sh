@@ -73,7 +73,7 @@ without_gpu() {
 without_program() { [ -n "$2" ] || echo "$1 is not on PATH"; }
 without_file() { [ -e "$1" ] || echo "$1 is missing: $2"; }
 without_torch() {
-    without_program python3 "$python" && return
+    if [ -z "$python" ]; then echo "python3 is not on PATH"; return; fi
     "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null \
         || echo "$python has no PyTorch that reaches a GPU"
 }

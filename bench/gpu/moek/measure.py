@@ -88,8 +88,9 @@ def _describe(case):
 
 def _sets(bench, case, directions):
     """Calls on tensors of their own, more of them than the cache holds; each has run once, so that results are there."""
-    size = max(1, sum(minimal_bytes(case, direction) for direction in directions))
-    count = rotation(size, bench.cache_bytes, bench.memory_bytes // 4)
+    # Each direction by itself has to exceed it.
+    size = max(1, min(minimal_bytes(case, direction) for direction in directions))
+    count = rotation(size, bench.cache_bytes, bench.memory_bytes // 8)
     sets, workspace = [], None
     for i in range(count):
         call = Call(bench.context, case, TorchMemory(bench.seed + i, bench.device), workspace)

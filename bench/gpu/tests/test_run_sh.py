@@ -47,24 +47,30 @@ class WithoutAGpu(unittest.TestCase):
             self.assertIn("nowhere/bin/moekernels_tests is missing", lines[1])
             self.assertTrue((pathlib.Path(folder) / "run.log").exists())
 
-    def test_no_time_left_stops_the_steps_behind(self):
-        """With a stand-in for nvidia-smi and steps that cannot succeed."""
+    def steps_with_a_stand_in(self, folder, *arguments):
+        """Runs with a stand-in for nvidia-smi over a build whose parts cannot succeed; returns the summary."""
+        folder = pathlib.Path(folder)
+        binaries = folder / "build/bin"
+        binaries.mkdir(parents=True, exist_ok=True)
+        for path, text in ((folder / "nvidia-smi", "echo 9.0"), (folder / "python3", "exit 1"),
+                           (binaries / "moekernels_tests", 'test "$MOEK_TEST_DEVICE" = cuda && exit 3')):
+            path.write_text(f"#!/bin/sh\n{text}\n")
+            path.chmod(0o755)
+        (binaries / "libmoekernels_cuda.so").touch()
+        done = subprocess.run([RUN, "nowhere", folder / "out", "--build", folder / "build", *arguments], stdout=subprocess.PIPE,
+                              env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        return (folder / "out/summary.txt").read_text()
+
+    def test_a_failing_step_does_not_stop_the_next(self):
         with tempfile.TemporaryDirectory() as folder:
-            stand_in = pathlib.Path(folder) / "nvidia-smi"
-            stand_in.write_text("#!/bin/sh\necho 9.0\n")
-            stand_in.chmod(0o755)
-            tests = pathlib.Path(folder) / "build/bin/moekernels_tests"
-            tests.parent.mkdir(parents=True)
-            tests.write_text("#!/bin/sh\ntest \"$MOEK_TEST_DEVICE\" = cuda && exit 3\n")
-            tests.chmod(0o755)
-            (tests.parent / "libmoekernels_cuda.so").touch()
-            out = pathlib.Path(folder) / "out"
-            environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-            for limit, result in (("60", "FAILED (3)"), ("5", "not run: no time is left")):
-                done = subprocess.run([RUN, "nowhere", out, "--steps", "tests", "--limit", limit, "--build", tests.parents[1]],
-                                      env=environment, stdout=subprocess.PIPE, text=True, check=False)
-                self.assertEqual(done.returncode, 1)
-                self.assertIn(result, (out / "summary.txt").read_text())
+            summary = self.steps_with_a_stand_in(folder, "--steps", "tests,check,tests")
+            self.assertRegex(summary, r"^tests +\d+ s  FAILED \(3\)\ncheck +\d+ s  not run: \S+ has no PyTorch that reaches a GPU\n"
+                                      r"tests +\d+ s  FAILED \(3\)\n$")
+
+    def test_no_time_is_left(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertIn("not run: no time is left", self.steps_with_a_stand_in(folder, "--steps", "tests", "--limit", "5"))
 
 
 if __name__ == "__main__":
