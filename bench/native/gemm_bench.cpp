@@ -30,6 +30,9 @@ void run_form(moek::cpu::Context& context, const moek::bench::Blas& blas, const 
     gemm.a = {a.data(), MOEK_DTYPE_F32, lda, !transpose_a};
     gemm.b = {b.data(), MOEK_DTYPE_F32, ldb, transpose_b};
     gemm.c = {c.data(), MOEK_DTYPE_F32, N};
+    std::vector<unsigned char> packed(moek::cpu::gemm_packed_bytes(false, N, K) + moek::cpu::ScratchSlots::kAlignment);
+    gemm.packed = packed.data() + moek::cpu::ScratchSlots::kAlignment -
+                  reinterpret_cast<uintptr_t>(packed.data()) % moek::cpu::ScratchSlots::kAlignment;
     const int32_t threads = context.pool.thread_count();
     const int64_t slot = moek::cpu::gemm_scratch_bytes(context, false);
     std::vector<unsigned char> memory(moek::cpu::ScratchSlots::bytes(threads, slot));
@@ -60,7 +63,7 @@ int main(int count, char** values) {
                 blas.available() ? "    BLAS ms  GFLOP/s  ratio" : "");
     for (const int64_t T : {int64_t{16}, int64_t{512}, int64_t{2048}}) {
         for (const int64_t d : {int64_t{1024}, int64_t{4096}}) {
-            for (const int64_t r : {int64_t{64}, int64_t{128}}) {
+            for (const int64_t r : {int64_t{16}, int64_t{64}, int64_t{128}}) {
                 run_form(context, blas, {"x W^T", false, true, T, r, d});
                 run_form(context, blas, {"h B^T", false, true, T, d, r});
                 run_form(context, blas, {"dU A", false, false, T, d, r});

@@ -56,17 +56,29 @@ struct Gemm {
     GemmOperand a;
     GemmOperand b;
     GemmResult c;
+    // gemm_packed_bytes of memory, aligned to kAlignment of ScratchSlots, for a B that is packed once for all tasks.
+    // Null: each packs its own, which is wasted work where many tasks need the same.
+    void* packed = nullptr;
 };
 
-// How a product is cut into tasks: a function of its shape only. Tasks write disjoint parts of C.
+// What a product is bound by, and so how it is computed: see gemm_kernel.hpp and gemm_thin.hpp.
+enum class GemmForm : int32_t { Blocks, ThinColumns, ThinRows, Shallow };
+
+// How a product is cut into tasks: a function of its shape and layout only. Tasks write disjoint parts of C.
 struct GemmPlan {
-    bool swapped = false;  // computed as C^T = B^T A^T
+    GemmForm form = GemmForm::Blocks;
+    bool swapped = false;    // computed as C^T = B^T A^T
+    int64_t pack_tasks = 0;  // parts of B that are packed first, for all tasks
     int64_t row_tasks = 0, col_tasks = 0;
+    int64_t task_rows = 0, task_cols = 0;  // at most
     int64_t tasks() const { return row_tasks * col_tasks; }
 };
 
 // Scratch bytes of one task.
 int64_t gemm_scratch_bytes(const Context& context, bool f64);
+
+// Bytes of `packed` for a B [K, N]; 0 when it is not used. Sizes that fit in no memory give no less than 2^60.
+uint64_t gemm_packed_bytes(bool f64, int64_t N, int64_t K);
 
 // Runs the product on the context's threads. `scratch` has slots of at least gemm_scratch_bytes.
 void run_gemm(Context& context, const Gemm& gemm, ScratchSlots& scratch);

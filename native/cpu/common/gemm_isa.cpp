@@ -9,8 +9,15 @@ int64_t gemm_task_scratch_bytes(bool f64) {
 }
 
 GemmPlan plan_gemm(const Gemm& gemm) {
-    const bool swapped = gemm.f64 ? swaps_operands<double>(gemm) : swaps_operands<float>(gemm);
-    return {swapped, ceil_div(swapped ? gemm.N : gemm.M, kTaskRows), ceil_div(swapped ? gemm.M : gemm.N, kTaskCols)};
+    return gemm.f64 ? make_plan<double>(gemm) : make_plan<float>(gemm);
+}
+
+void gemm_pack_task(const Gemm& gemm, const GemmPlan& plan, int64_t index) {
+    if (gemm.f64) {
+        run_pack_task<double>(gemm, plan, index);
+    } else {
+        run_pack_task<float>(gemm, plan, index);
+    }
 }
 
 void gemm_task(const Gemm& gemm, const GemmPlan& plan, int64_t task, void* scratch) {

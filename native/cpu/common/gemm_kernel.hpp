@@ -10,155 +10,10 @@
  */
 #pragma once
 
-#include "cpu/common/convert.hpp"
-#include "cpu/common/gemm.hpp"
-#include "cpu/common/simd.hpp"
+#include "cpu/common/gemm_thin.hpp"
+#include "cpu/common/gemm_write.hpp"
 
 namespace moek::cpu::MOEK_ISA_NAME {
-
-#if defined(__AVX512F__)
-inline constexpr int kTileRows = 14;  // 28 accumulators, 2 registers of B, 1 broadcast: 31 of 32
-#elif defined(__AVX2__)
-inline constexpr int kTileRows = 6;  // 12 accumulators, 2 registers of B, 1 broadcast: 15 of 16
-#else
-inline constexpr int kTileRows = 4;  // 8 accumulators; the baseline needs a register for each product
-#endif
-inline constexpr int kTileVectors = 2;
-template <class Acc>
-inline constexpr int kTileCols = kTileVectors* Vec<Acc>::kLanes;
-
-/** Depth of a block: a panel of A and one of B stay in the first-level cache. Part of the definition of the result. */
-inline constexpr int64_t kDepth = 256;
-/** Most columns of a task: the packed block of B stays in the second-level cache. */
-inline constexpr int64_t kTaskCols = 256;
-/** Most rows of a task: enough to pay for packing the block of B, few enough to give every thread some. */
-inline constexpr int64_t kTaskRows = 252;
-/** Row stride of a packed panel of A: not a power of two, so that its rows fall into different cache sets. */
-inline constexpr int64_t kPanelStride = kDepth + 16;
-
-/** Scratch of one task, aligned to kSimdAlignment. */
-template <class Acc>
-inline constexpr int64_t kGemmScratchBytes = static_cast<int64_t>(sizeof(Acc)) *
-                                             (kTileRows * kPanelStride + kDepth * kTaskCols +
-                                              (kTaskRows + kTileRows) * kTaskCols);
-
-inline int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-/** Start of part i when n is cut into near-equal parts. */
-inline int64_t part_start(int64_t n, int64_t parts, int64_t i) {
-    return n / parts * i + (i < n % parts ? i : n % parts);
-}
-
-/**
- * Few rows: the vectors of the register tile hold rows instead of columns when that spares transposing the larger
- * operand, unless that one is so shallow that writing the result across costs more. Bits do not change (a product
- * commutes), so this may depend on M.
- */
-template <class Acc>
-inline bool swaps_operands(const Gemm& gemm) {
-    return gemm.b.along_depth && gemm.M <= kTileCols<Acc> && gemm.M < gemm.N && gemm.K > 4 * gemm.M;
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// Packing
-// ---------------------------------------------------------------------------------------------------------------------
-
-inline const void* operand_at(const GemmOperand& operand, int64_t vector, int64_t k) {
-    const int64_t slow = operand.along_depth ? vector : k;
-    const int64_t fast = operand.along_depth ? k : vector;
-    if (slow < operand.split) return element(operand.data, operand.dtype, slow * operand.stride + fast);
-    return element(operand.tail, operand.dtype, (slow - operand.split) * operand.tail_stride + fast);
-}
-
-/** target[0..depth) = the elements k0.. of one vector. */
-template <class Acc>
-inline void load_depth_run(const GemmOperand& operand, int64_t vector, int64_t k0, int64_t depth, Acc* target) {
-    if (operand.data != nullptr) load_run<Acc>(operand_at(operand, vector, k0), operand.dtype, depth, target);
-    if (operand.hook.apply) operand.hook.apply(operand.hook.state, vector, k0, depth, target);
-}
-
-/** target[0..count) = element k of the vectors first.. */
-template <class Acc>
-inline void load_vector_run(const GemmOperand& operand, int64_t first, int64_t count, int64_t k, Acc* target) {
-    if (operand.data != nullptr) load_run<Acc>(operand_at(operand, first, k), operand.dtype, count, target);
-    if (operand.hook.apply) operand.hook.apply(operand.hook.state, k, first, count, target);
-}
-
-/** Packs `rows` vectors of A: row by row (stride kPanelStride) or k by k (stride kTileRows), as they lie in memory. */
-template <class Acc>
-inline void pack_a(const GemmOperand& a, int64_t row0, int64_t rows, int64_t k0, int64_t depth, Acc* panel) {
-    if (a.along_depth) {
-        for (int64_t i = 0; i < rows; ++i) load_depth_run(a, row0 + i, k0, depth, panel + i * kPanelStride);
-    } else {
-        for (int64_t k = 0; k < depth; ++k) load_vector_run(a, row0, rows, k0 + k, panel + k * kTileRows);
-    }
-}
-
-/** Width of a packed panel of B that holds `cols` columns: one or two registers. */
-template <class Acc>
-inline int64_t panel_width(int64_t cols) {
-    return cols <= Vec<Acc>::kLanes ? Vec<Acc>::kLanes : kTileCols<Acc>;
-}
-
-/** Packs `count` columns of B that are contiguous along depth as one panel [depth, width], padded with zeros. */
-template <class Acc>
-inline void pack_b_transposed(const GemmOperand& b, int64_t col0, int64_t count, int64_t k0, int64_t depth, Acc* panel,
-                              int64_t width) {
-    using V = Vec<Acc>;
-    constexpr int64_t kLanes = V::kLanes;
-    // Through a buffer: it converts, pads, and keeps the strided side of the transposition in the first-level cache.
-    Acc rows[size_t{V::kLanes * kPanelStride}];
-    for (int64_t j0 = 0; j0 < width; j0 += kLanes) {
-        for (int64_t j = 0; j < kLanes; ++j) {
-            Acc* const row = rows + j * kPanelStride;
-            if (j0 + j < count) {
-                load_depth_run<Acc>(b, col0 + j0 + j, k0, depth, row);
-            } else {
-                for (int64_t k = 0; k < depth; ++k) row[k] = 0;
-            }
-        }
-        int64_t k = 0;
-        for (; k + kLanes <= depth; k += kLanes) {
-            V::transpose(rows + k, kPanelStride, panel + k * width + j0, width);
-        }
-        for (; k < depth; ++k) {
-            for (int64_t j = 0; j < kLanes; ++j) panel[k * width + j0 + j] = rows[j * kPanelStride + k];
-        }
-    }
-}
-
-/** Packs columns of B as panels [depth, width], the last one padded with zeros. */
-template <class Acc>
-inline void pack_b(const GemmOperand& b, int64_t col0, int64_t cols, int64_t k0, int64_t depth, Acc* block) {
-    constexpr int64_t kCols = kTileCols<Acc>;
-    if (b.along_depth) {
-        for (int64_t start = 0; start < cols; start += kCols) {
-            const int64_t count = cols - start < kCols ? cols - start : kCols;
-            const int64_t width = panel_width<Acc>(count);
-            pack_b_transposed(b, col0 + start, count, k0, depth, block + start * depth, width);
-        }
-        return;
-    }
-    // Rows lie far apart, too far for a processor to foresee.
-    constexpr int64_t kAhead = 8;
-    const int64_t row_bytes = b.data == nullptr ? 0 : cols * static_cast<int64_t>(dtype_size(b.dtype));
-    for (int64_t k = 0; k < depth; ++k) {
-        if (k + kAhead < depth) {
-            for (int64_t offset = 0; offset < row_bytes; offset += 64) {
-                prefetch(static_cast<const char*>(operand_at(b, col0, k0 + k + kAhead)) + offset);
-            }
-        }
-        for (int64_t start = 0; start < cols; start += kCols) {
-            const int64_t count = cols - start < kCols ? cols - start : kCols;
-            const int64_t width = panel_width<Acc>(count);
-            Acc* const target = block + start * depth + k * width;
-            load_vector_run(b, col0 + start, count, k0 + k, target);
-            for (int64_t j = count; j < width; ++j) target[j] = 0;
-        }
-    }
-}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The register tile
@@ -223,44 +78,6 @@ inline PanelKernel<Acc> find_kernel(int64_t rows, int64_t width, bool row_by_row
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Writing a tile
-// ---------------------------------------------------------------------------------------------------------------------
-
-template <class Acc>
-inline void write_run(const GemmResult& c, Acc alpha, int64_t outer, int64_t first, int64_t count, Acc* values,
-                      void* target) {
-    if (c.hook.apply) {
-        store_scaled_run<Acc>(alpha, values, count, sizeof(Acc) == 8 ? MOEK_DTYPE_F64 : MOEK_DTYPE_F32, values);
-        c.hook.apply(c.hook.state, outer, first, count, values);
-        alpha = 1;
-    }
-    if (c.accumulate) {
-        add_scaled_run<Acc>(alpha, values, count, c.dtype, target);
-    } else {
-        store_scaled_run<Acc>(alpha, values, count, c.dtype, target);
-    }
-}
-
-/** Writes tile [rows, cols] with row stride `width` at (row0, col0) of C. Destroys the tile. */
-template <class Acc>
-inline void write_tile(const GemmResult& c, Acc alpha, int64_t row0, int64_t rows, int64_t col0, int64_t cols,
-                       Acc* tile, int64_t width) {
-    if (c.row_major) {
-        for (int64_t i = 0; i < rows; ++i) {
-            void* target = element(c.data, c.dtype, (row0 + i) * c.stride + col0);
-            write_run(c, alpha, row0 + i, col0, cols, tile + i * width, target);
-        }
-        return;
-    }
-    for (int64_t j = 0; j < cols; ++j) {
-        Acc run[kTileRows];
-        for (int64_t i = 0; i < rows; ++i) run[i] = tile[i * width + j];
-        void* target = element(c.data, c.dtype, (col0 + j) * c.stride + row0);
-        write_run(c, alpha, col0 + j, row0, rows, run, target);
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
 // A task
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -275,15 +92,12 @@ inline void prefetch_a(const GemmOperand& a, int64_t row0, int64_t rows, int64_t
     }
 }
 
-template <class Acc>
-inline constexpr int32_t kAccDtype = sizeof(Acc) == 8 ? MOEK_DTYPE_F64 : MOEK_DTYPE_F32;
-
 /** Rows row0.. and columns col0.. of C. */
 template <class Acc>
 inline void gemm_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t col0, int64_t cols, void* scratch) {
     constexpr int64_t kCols = kTileCols<Acc>;
     Acc* const panel = static_cast<Acc*>(scratch);
-    Acc* const block = panel + kTileRows * kPanelStride;
+    Acc* const block = panel + kPanelRows * kPanelStride;
     Acc* const sums = block + kDepth * kTaskCols;
     const GemmOperand& b = gemm.b;
     const GemmResult& c = gemm.c;
@@ -342,23 +156,99 @@ inline void gemm_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t col
     }
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// Which form, and its tasks
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Few rows: the vectors of the register tile hold rows instead of columns when that spares transposing the larger
+ * operand, unless that one is so shallow that writing the result across costs more.
+ */
+template <class Acc>
+inline bool swaps_operands(const Gemm& gemm) {
+    return gemm.b.along_depth && gemm.M <= kTileCols<Acc> && gemm.M < gemm.N && gemm.K > 4 * gemm.M;
+}
+
+/** No form and no swap changes a bit (a product commutes), so this may depend on the shape. */
+template <class Acc>
+inline GemmForm form_of(const Gemm& gemm, bool& swapped) {
+    swapped = false;
+    if (gemm.K == 0) return GemmForm::Blocks;
+    if (!gemm.a.along_depth && !gemm.b.along_depth) {
+        // Few elements of depth are mostly writing, which wants rows of C.
+        constexpr int64_t kLittleDepth = 32;
+        swapped = gemm.M > kMostThinRows && gemm.N <= kMostThinRows && gemm.K > kLittleDepth;
+        return swapped || gemm.M <= kMostThinRows ? GemmForm::ThinRows : GemmForm::Blocks;
+    }
+    swapped = swaps_operands<Acc>(gemm);
+    if (swapped || !gemm.a.along_depth) return GemmForm::Blocks;
+    if (gemm.N <= kTileCols<Acc>) return GemmForm::ThinColumns;
+    return gemm.K <= kShallowDepth ? GemmForm::Shallow : GemmForm::Blocks;
+}
+
+inline Gemm swap_operands(const Gemm& gemm) {
+    Gemm swapped = gemm;
+    swapped.M = gemm.N;
+    swapped.N = gemm.M;
+    swapped.a = gemm.b;
+    swapped.b = gemm.a;
+    swapped.c.row_major = !gemm.c.row_major;
+    return swapped;
+}
+
+template <class Acc>
+inline GemmPlan make_plan(const Gemm& gemm) {
+    GemmPlan plan;
+    plan.form = form_of<Acc>(gemm, plan.swapped);
+    const int64_t M = plan.swapped ? gemm.N : gemm.M;
+    const int64_t N = plan.swapped ? gemm.M : gemm.N;
+    const bool shared = gemm.packed != nullptr;
+    plan.task_rows = kTaskRows;
+    plan.task_cols = kTaskCols;
+    if (plan.form == GemmForm::ThinColumns) {
+        if (shared) plan.pack_tasks = ceil_div(gemm.K, kDepth);
+        if (shared) plan.task_rows = kSharedTaskRows;
+    } else if (plan.form == GemmForm::Shallow && shared && !reads_shallow_in_place<Acc>(gemm)) {
+        plan.pack_tasks = ceil_div(N, kTaskCols);
+        plan.task_rows = kSharedTaskRows;
+        plan.task_cols = kDepth / gemm.K * kTaskCols;
+    }
+    plan.row_tasks = ceil_div(M, plan.task_rows);
+    plan.col_tasks = ceil_div(N, plan.task_cols);
+    return plan;
+}
+
+/** Packs part `index` of B for all tasks. */
+template <class Acc>
+inline void run_pack_task(const Gemm& gemm, const GemmPlan& plan, int64_t index) {
+    Acc* const packed = static_cast<Acc*>(gemm.packed);
+    if (plan.form == GemmForm::ThinColumns) {
+        pack_thin_columns(gemm, index, packed + index * kDepth * panel_width<Acc>(gemm.N));
+    } else {
+        pack_shallow(gemm, index, packed + index * kTaskCols * gemm.K);
+    }
+}
+
 /** Computes task `task` of a plan. */
 template <class Acc>
-inline void run_gemm_task(const Gemm& gemm, const GemmPlan& plan, int64_t task, void* scratch) {
-    Gemm turned = gemm;
-    if (plan.swapped) {
-        turned.M = gemm.N;
-        turned.N = gemm.M;
-        turned.a = gemm.b;
-        turned.b = gemm.a;
-        turned.c.row_major = !gemm.c.row_major;
-    }
+inline void run_gemm_task(const Gemm& given, const GemmPlan& plan, int64_t task, void* scratch) {
+    Gemm gemm = plan.swapped ? swap_operands(given) : given;
+    if (plan.pack_tasks == 0) gemm.packed = nullptr;
     const int64_t row = task / plan.col_tasks;
-    const int64_t col = task % plan.col_tasks;
-    const int64_t row0 = part_start(turned.M, plan.row_tasks, row);
-    const int64_t col0 = col * kTaskCols;
-    const int64_t cols = turned.N - col0 < kTaskCols ? turned.N - col0 : kTaskCols;
-    gemm_block<Acc>(turned, row0, part_start(turned.M, plan.row_tasks, row + 1) - row0, col0, cols, scratch);
+    const int64_t row0 = part_start(gemm.M, plan.row_tasks, row);
+    const int64_t rows = part_start(gemm.M, plan.row_tasks, row + 1) - row0;
+    const int64_t col0 = task % plan.col_tasks * plan.task_cols;
+    const int64_t cols = gemm.N - col0 < plan.task_cols ? gemm.N - col0 : plan.task_cols;
+    switch (plan.form) {
+        case GemmForm::ThinColumns:
+            return thin_columns_block<Acc>(gemm, row0, rows, scratch);
+        case GemmForm::ThinRows:
+            return thin_rows_block<Acc>(gemm, col0, cols, scratch);
+        case GemmForm::Shallow:
+            return shallow_block<Acc>(gemm, row0, rows, col0, cols, scratch);
+        case GemmForm::Blocks:
+            return gemm_block<Acc>(gemm, row0, rows, col0, cols, scratch);
+    }
 }
 
 }  // namespace moek::cpu::MOEK_ISA_NAME

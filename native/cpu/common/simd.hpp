@@ -170,8 +170,22 @@ struct VecF32 {
 
     /** out [lanes, lanes] = in^T; both with a row stride. */
     static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
-        for (int i = 0; i < kLanes; ++i) {
-            for (int j = 0; j < kLanes; ++j) out[j * out_stride + i] = in[i * in_stride + j];
+        __m256 a[8], b[8];
+        for (int i = 0; i < 8; ++i) a[i] = _mm256_loadu_ps(in + i * in_stride);
+        for (int i = 0; i < 8; i += 2) {
+            b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+            b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+        }
+        // a[4 g + c] holds in its 128-bit part q the column 4 q + c of the rows 4 g .. 4 g + 3.
+        for (int i = 0; i < 8; i += 4) {
+            a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+            a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+            a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+            a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+        }
+        for (int c = 0; c < 4; ++c) {
+            _mm256_storeu_ps(out + c * out_stride, _mm256_permute2f128_ps(a[c], a[4 + c], 0x20));
+            _mm256_storeu_ps(out + (4 + c) * out_stride, _mm256_permute2f128_ps(a[c], a[4 + c], 0x31));
         }
     }
 };

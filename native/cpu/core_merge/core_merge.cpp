@@ -1,5 +1,6 @@
 #include "cpu/core_merge/core_merge.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <limits>
@@ -87,7 +88,9 @@ class Run {
     }
     void multiply(int64_t M, int64_t N, int64_t K, const GemmOperand& a, const GemmOperand& b, const GemmResult& c,
                   double alpha = 1) {
-        run_gemm(context_, product(call_.f64, M, N, K, a, b, c, alpha), *scratch_);
+        Gemm gemm = product(call_.f64, M, N, K, a, b, c, alpha);
+        gemm.packed = packed_;
+        run_gemm(context_, gemm, *scratch_);
     }
     template <class Body>
     void for_blocks(int64_t blocks, double work, Body&& body) {
@@ -113,6 +116,7 @@ class Run {
     const void* weights_ = nullptr;  // p where a token weighs nothing
     CoreMergeCall call_ = {};
     std::optional<ScratchSlots> scratch_;
+    void* packed_ = nullptr;  // a weight as all tasks of a product read it
 };
 
 void Run::place_scratch(Workspace& workspace) {
@@ -121,6 +125,18 @@ void Run::place_scratch(Workspace& workspace) {
     const int32_t threads = context_.pool.thread_count();
     void* buffer = workspace.take(1, static_cast<int64_t>(ScratchSlots::bytes(threads, slot_bytes)), 1);
     if (buffer != nullptr) scratch_.emplace(buffer, threads, slot_bytes);
+
+    // Of A (with W_g beside it), B, the stacked cores and W_g.
+    const bool stacked = stacks_router(args());
+    const int64_t projected = stacked ? args().r + args().E : args().r;
+    const uint64_t most = std::max({gemm_packed_bytes(call_.f64, projected, args().d_in),
+                                    gemm_packed_bytes(call_.f64, args().d_in, projected),
+                                    gemm_packed_bytes(call_.f64, args().r, args().d_out),
+                                    gemm_packed_bytes(call_.f64, args().d_out, args().r),
+                                    gemm_packed_bytes(call_.f64, args().r, args().E * args().r),
+                                    gemm_packed_bytes(call_.f64, args().E, args().d_in),
+                                    gemm_packed_bytes(call_.f64, args().d_in, args().E)});
+    packed_ = workspace.take(1, static_cast<int64_t>(most), 1);
 }
 
 uint64_t Run::place_forward(void* memory) {
