@@ -1,3 +1,4 @@
+#include "cpu/gate/gate_lanes.hpp"
 #include "cpu/gate/gate_row.hpp"
 #include "cpu/gate/gate_rows.hpp"
 
@@ -36,6 +37,11 @@ template <class Storage>
 void forward_rows(const moek_gate_args& args, int64_t first, int64_t last, void* memory, int32_t* histogram) {
     using Real = accumulator_t<Storage>;
     const GateRule<Real> rule = rule_of<Real>(args);
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        if (gate_uses_lanes(rule.E, rule.k, rule.all)) {
+            return gate_lanes_forward<Storage>(rule, args, first, last, histogram);
+        }
+    }
     Real* buffer = static_cast<Real*>(memory);
     Real* scratch = buffer + args.E;
     int32_t* ids = static_cast<int32_t*>(args.ids);
@@ -54,6 +60,9 @@ template <class Storage>
 void backward_rows(const moek_gate_args& args, int64_t first, int64_t last, void* memory) {
     using Real = accumulator_t<Storage>;
     const GateRule<Real> rule = rule_of<Real>(args);
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        if (gate_uses_lanes(rule.E, rule.k, rule.all)) return gate_lanes_backward<Storage>(rule, args, first, last);
+    }
     const bool accumulate = (args.flags & MOEK_CALL_FLAG_ACCUMULATE_OUTPUT) != 0;
     Real* buffer = static_cast<Real*>(memory);
     Real* gradient = buffer + args.E;
