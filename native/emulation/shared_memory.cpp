@@ -12,11 +12,11 @@ void* static_shared(const void* identity, size_t bytes, std::source_location whe
     SharedArena& shared = scheduler.current().block->shared;
     void* array = shared.array(identity, bytes);
     if (array == nullptr || shared.static_bytes() > scheduler.shape().static_limit) {
-        scheduler.fail(cudaErrorInvalidValue,
-                       "the kernel declares at least " + std::to_string(shared.static_bytes()) +
-                           " bytes of shared memory beside " + std::to_string(shared.dynamic_bytes()) +
-                           " dynamic ones, expected at most " + std::to_string(scheduler.shape().static_limit),
-                       where);
+        scheduler.fail(cudaErrorInvalidValue, where, [&] {
+            return "the kernel declares at least " + std::to_string(shared.static_bytes()) +
+                   " bytes of shared memory beside " + std::to_string(shared.dynamic_bytes()) +
+                   " dynamic ones, expected at most " + std::to_string(scheduler.shape().static_limit);
+        });
     }
     return array;
 }
@@ -29,14 +29,14 @@ void check_shared(const void* address, size_t bytes, size_t alignment, const cha
                   std::source_location where) {
     Scheduler& scheduler = Scheduler::instance();
     if (reinterpret_cast<uintptr_t>(address) % alignment != 0) {
-        scheduler.fail(
-            cudaErrorMisalignedAddress,
-            std::string(operation) + ": the shared address is not aligned to " + std::to_string(alignment) + " bytes",
-            where);
+        scheduler.fail(cudaErrorMisalignedAddress, where, [&] {
+            return std::string(operation) + ": the shared address is not aligned to " + std::to_string(alignment) +
+                   " bytes";
+        });
     }
     if (!scheduler.current().block->shared.holds(address, bytes)) {
-        scheduler.fail(cudaErrorIllegalAddress,
-                       std::string(operation) + ": the address lies in no shared array of this block", where);
+        scheduler.fail(cudaErrorIllegalAddress, where,
+                       [&] { return std::string(operation) + ": the address lies in no shared array of this block"; });
     }
 }
 

@@ -8,10 +8,13 @@
 extern "C" [[noreturn]] __attribute__((visibility("hidden"))) void __assert_fail(const char* expression,
                                                                                  const char* file, unsigned line,
                                                                                  const char* function) noexcept {
-    const std::string text = std::string("assertion '") + expression + "' failed in " + function + " (" + file + ":" +
-                             std::to_string(line) + ")";
     moek::emulation::Scheduler& scheduler = moek::emulation::Scheduler::instance();
-    if (scheduler.running()) scheduler.fail(cudaErrorAssert, text, {});
-    std::fprintf(stderr, "%s\n", text.c_str());
+    if (scheduler.running()) {
+        scheduler.fail(cudaErrorAssert, {}, [&] {
+            return std::string("assertion '") + expression + "' failed in " + function + " (" + file + ":" +
+                   std::to_string(line) + ")";
+        });
+    }
+    std::fprintf(stderr, "%s:%u: %s: Assertion '%s' failed.\n", file, line, function, expression);
     std::abort();
 }

@@ -43,10 +43,10 @@ int wait_at_barrier(BarrierOperation operation, bool predicate, std::source_loca
         block.barrier_operation = operation;
         block.barrier_place = where;
     } else if (block.barrier_operation != operation || !same_place(block.barrier_place, where)) {
-        scheduler.fail(cudaErrorLaunchFailure,
-                       std::string("the block diverges: other threads wait in ") + name_of(block.barrier_operation) +
-                           source_text(block.barrier_place) + ", this one comes to " + name_of(operation),
-                       where);
+        scheduler.fail(cudaErrorLaunchFailure, where, [&] {
+            return std::string("the block diverges: other threads wait in ") + name_of(block.barrier_operation) +
+                   source_text(block.barrier_place) + ", this one comes to " + name_of(operation);
+        });
     }
 
     const unsigned generation = block.barrier_generation;

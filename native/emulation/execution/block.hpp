@@ -54,16 +54,20 @@ struct Block {
     unsigned barrier_count = 0;  // of true predicates so far
     int barrier_result[2] = {};
 
-    // Addresses that stand for what orders memory accesses, for ThreadSanitizer: the start, two for the barrier's
-    // generations, and two for each meeting of each warp.
+    // Addresses that stand for what orders memory accesses, for ThreadSanitizer: the start; the ends of this block
+    // and of the one before it in the same place; two for the barrier's generations, and two for each meeting of each warp.
+    unsigned round = 0;  // blocks so far in this place
     std::vector<uint64_t> order;
     void* start_order() { return order.data(); }
-    void* barrier_order(unsigned generation) { return order.data() + 1 + generation % 2; }
+    void* end_order() { return order.data() + 1 + round % 2; }
+    void* former_end_order() { return order.data() + 1 + (round + 1) % 2; }
+    void* barrier_order(unsigned generation) { return order.data() + 3 + generation % 2; }
     void* meeting_order(const Warp& warp, const Rendezvous& meeting, unsigned generation) {
         const size_t number =
             static_cast<size_t>(&warp - warps.data()) * 32 + static_cast<size_t>(&meeting - warp.meetings.get());
-        return order.data() + 3 + number * 2 + generation % 2;
+        return order.data() + 5 + number * 2 + generation % 2;
     }
+    static size_t order_count(size_t warp_count) { return 5 + warp_count * 64; }
 };
 
 struct Fiber : Thread {

@@ -44,23 +44,24 @@ Meeting meet(uint32_t mask, WarpOperation operation, const void* value, unsigned
     Warp& warp = *fiber.group;
     ++statistics().collectives;
     if ((mask & fiber.bit()) == 0) {
-        scheduler.fail(cudaErrorLaunchFailure,
-                       std::string(name_of(operation)) + " with a mask that leaves out the calling lane", where);
+        scheduler.fail(cudaErrorLaunchFailure, where, [&] {
+            return std::string(name_of(operation)) + " with a mask that leaves out the calling lane";
+        });
     }
     if ((mask & ~warp.existing) != 0) {
-        scheduler.fail(cudaErrorLaunchFailure,
-                       std::string(name_of(operation)) + " with a mask that names lanes this warp does not have",
-                       where);
+        scheduler.fail(cudaErrorLaunchFailure, where, [&] {
+            return std::string(name_of(operation)) + " with a mask that names lanes this warp does not have";
+        });
     }
     scheduler.leave_meeting(fiber);
     Rendezvous& meeting = meeting_of(warp, mask);
     if (meeting.arrived == 0) {
         meeting.operation = operation;
     } else if (meeting.operation != operation) {
-        scheduler.fail(cudaErrorLaunchFailure,
-                       std::string("the warp diverges: other lanes wait in ") + name_of(meeting.operation) +
-                           ", this one comes to " + name_of(operation) + " with the same mask",
-                       where);
+        scheduler.fail(cudaErrorLaunchFailure, where, [&] {
+            return std::string("the warp diverges: other lanes wait in ") + name_of(meeting.operation) +
+                   ", this one comes to " + name_of(operation) + " with the same mask";
+        });
     }
     ++meeting.holders;
     fiber.held = &meeting;

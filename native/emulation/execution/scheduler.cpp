@@ -18,8 +18,9 @@ constinit thread_local Thread* current_thread = nullptr;
 
 namespace {
 
-// ThreadSanitizer has room for some 8000 threads, and making one is slow: from here on they serve again, and a race
-// between two blocks that get the same one goes unseen.
+// ThreadSanitizer tells threads apart by an identity of which it has room for some 8000, and making one is slow. Blocks
+// get different ones until so many are in use; then blocks that share one are ordered one after the other, and a race
+// between those two goes unseen.
 constexpr size_t kMostIdentities = 4096;
 
 // Threads that only spin are given up on after this many turns.
@@ -61,7 +62,7 @@ Outcome Scheduler::run(const KernelShape& shape, void (*body)(void*), void* argu
     body_ = body;
     argument_ = argument;
     outcome_ = {};
-    identities_ = 0;
+    failure_ = {};
 #if defined(MOEK_EMULATION_TSAN)
     launcher_.identity = __tsan_get_current_fiber();
 #endif
@@ -80,18 +81,15 @@ Outcome Scheduler::run(const KernelShape& shape, void (*body)(void*), void* argu
         detail::current_thread = fiber;
         switch_strand(launcher_, fiber->strand, false);
         detail::current_thread = nullptr;
-        report_deadlock();
+        report_failure();
         for (const auto& block : blocks_) {
             outcome_.static_bytes = std::max(outcome_.static_bytes, block->shared.static_bytes());
         }
     }
     running_ = false;
 
+    if (outcome_.error != cudaSuccess) end_unfinished();
     order_acquire(&end_order_);
-    if (outcome_.error == cudaSuccess) {
-        old_blocks_.clear();
-        old_fibers_.clear();
-    }
     return std::move(outcome_);
 }
 
@@ -101,45 +99,44 @@ Outcome Scheduler::run(const KernelShape& shape, void (*body)(void*), void* argu
 
 void Scheduler::prepare(const std::vector<size_t>& order, size_t first, size_t count) {
     const unsigned threads = threads_of(shape_.block);
-    if (kThreadSanitizer && identities_ < kMostIdentities) {
-        for (auto& block : blocks_) old_blocks_.push_back(std::move(block));
-        blocks_.clear();
-    }
-    while (blocks_.size() < count) blocks_.push_back(std::make_unique<Block>());
-    renew_identities();
-    while (fibers_.size() < threads * count) {
-        auto fiber = std::make_unique<Fiber>();
-        fiber->strand.stack = fiber->stack.data();
-        fiber->strand.stack_bytes = Stack::kBytes;
-#if defined(MOEK_EMULATION_TSAN)
-        fiber->strand.identity = __tsan_create_fiber(0);
-        ++identities_;
-#endif
-        fibers_.push_back(std::move(fiber));
-    }
-
+    // A slot is a block's state and its fibers.
+    const size_t slots = std::max<size_t>(options_.resident, kThreadSanitizer ? kMostIdentities / threads : 0);
     warps_.clear();
     turn_ = 0;
     idle_yields_ = 0;
-    for (size_t i = 0; i < count; ++i) {
-        Block& block = *blocks_[i];
-        prepare_block(block, order[first + i]);
-        // Shifted from block to block, so that a thread's identity is not that of the same thread of another block.
-        for (unsigned t = 0; t < threads; ++t) {
-            prepare_fiber(*fibers_[i * threads + (t + 37 * (first + i)) % threads], block, t);
-        }
+    for (size_t i = first; i < first + count; ++i) {
+        const size_t slot = i % slots;
+        while (blocks_.size() <= slot) blocks_.push_back(std::make_unique<Block>());
+        Block& block = *blocks_[slot];
+        prepare_block(block, order[i]);
+        while (fibers_.size() < (slot + 1) * threads) fibers_.push_back(make_fiber());
+        for (unsigned t = 0; t < threads; ++t) prepare_fiber(*fibers_[slot * threads + t], block, t);
         for (Warp& warp : block.warps) warps_.push_back(&warp);
     }
 }
 
-void Scheduler::renew_identities() {
+std::unique_ptr<Fiber> Scheduler::make_fiber() {
+    auto fiber = std::make_unique<Fiber>();
+    fiber->strand.stack = fiber->stack.data();
+    fiber->strand.stack_bytes = Stack::kBytes;
 #if defined(MOEK_EMULATION_TSAN)
-    if (identities_ >= kMostIdentities) return;
-    for (auto& fiber : fibers_) {
-        __tsan_destroy_fiber(fiber->strand.identity);
-        old_fibers_.push_back(std::move(fiber));
+    fiber->strand.identity = __tsan_create_fiber(0);
+#endif
+    return fiber;
+}
+
+// What the threads of a failed kernel did happened before the launch returns, as if they had finished.
+void Scheduler::end_unfinished() {
+#if defined(MOEK_EMULATION_TSAN)
+    constexpr unsigned kOrdersNothing = 1;
+    for (const auto& fiber : fibers_) {
+        if (fiber->state == Fiber::State::kFinished) continue;
+        __tsan_switch_to_fiber(fiber->strand.identity, kOrdersNothing);
+        order_release(fiber->block->end_order());
+        order_release(&end_order_);
+        fiber->state = Fiber::State::kFinished;
+        __tsan_switch_to_fiber(launcher_.identity, kOrdersNothing);
     }
-    fibers_.clear();
 #endif
 }
 
@@ -160,7 +157,8 @@ void Scheduler::prepare_block(Block& block, size_t number) {
             warp.meetings[i].holders = 0;
         }
     }
-    block.order.resize(3 + block.warps.size() * 64);
+    ++block.round;
+    block.order.resize(Block::order_count(block.warps.size()));
     order_release(block.start_order());
     ++statistics().blocks;
 }
@@ -201,13 +199,15 @@ void Scheduler::run_fiber() {
     Fiber& fiber = current();
     Block& block = *fiber.block;
     order_acquire(block.start_order());
+    order_acquire(block.former_end_order());
     body_(argument_);
     if (fiber.copies.outstanding() != 0) {
-        fail(cudaErrorLaunchFailure,
-             "the thread ends with " + std::to_string(fiber.copies.outstanding()) +
-                 " cp.async copies that nobody waited for",
-             {});
+        fail(cudaErrorLaunchFailure, {}, [&] {
+            return "the thread ends with " + std::to_string(fiber.copies.outstanding()) +
+                   " cp.async copies that nobody waited for";
+        });
     }
+    order_release(block.end_order());
     order_release(&end_order_);
     leave_meeting(fiber);
     fiber.state = Fiber::State::kFinished;
@@ -229,8 +229,9 @@ void Scheduler::step_back() {
 }
 
 void Scheduler::yield() {
-    if (++idle_yields_ > kMostIdleYields)
-        fail(cudaErrorLaunchTimeout, "threads wait for memory that nobody changes", {});
+    if (++idle_yields_ > kMostIdleYields) {
+        fail(cudaErrorLaunchTimeout, {}, [] { return "threads wait for memory that nobody changes"; });
+    }
     step_back();
 }
 
@@ -269,27 +270,26 @@ Fiber* Scheduler::next_ready() {
     return fiber;
 }
 
-void Scheduler::fail(cudaError_t error, std::string what, std::source_location where) {
-    Fiber& fiber = current();
-    outcome_.error = error;
-    outcome_.text = place_of(fiber) + ": " + what + source_text(where);
-    std::string().swap(what);  // nothing on this stack is ever destroyed
-    // The other fibers stay where they are; their stacks are set up anew at the next launch.
+void Scheduler::stop() {
     detail::current_thread = nullptr;
-    switch_strand(fiber.strand, launcher_, true);
-    std::abort();
+    switch_strand(failure_.fiber->strand, launcher_, false);
+    std::abort();  // a kernel that failed does not go on
 }
 
-void Scheduler::report_deadlock() {
-    if (outcome_.error != cudaSuccess) return;
-    const std::string text = deadlock_text(warps_);
-    if (text.empty()) return;
-    outcome_.error = cudaErrorLaunchFailure;
-    outcome_.text = text;
+// After the last thread that could run: did one fail, or do some wait forever?
+void Scheduler::report_failure() {
+    if (failure_.error != cudaSuccess) {
+        outcome_.error = failure_.error;
+        outcome_.text =
+            place_of(*failure_.fiber) + ": " + failure_.describe(failure_.callable) + source_text(failure_.where);
+        return;
+    }
+    outcome_.text = deadlock_text(warps_);
+    if (!outcome_.text.empty()) outcome_.error = cudaErrorLaunchFailure;
 }
 
 void fail(const char* what, std::source_location where) {
-    Scheduler::instance().fail(cudaErrorLaunchFailure, what, where);
+    Scheduler::instance().fail(cudaErrorLaunchFailure, where, [&] { return what; });
 }
 
 }  // namespace moek::emulation

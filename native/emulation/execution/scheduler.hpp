@@ -55,13 +55,27 @@ class Scheduler {
     void note_progress() { idle_yields_ = 0; }
     // True or false at random; false when everything runs in order.
     bool coin() { return options_.seed != 0 && (random_.next() & 1u) != 0; }
-    // Ends the kernel.
-    [[noreturn]] void fail(cudaError_t error, std::string what, std::source_location where);
+    // Ends the kernel. `describe()` returns what happened; the launching thread calls it, because the current one never
+    // comes back to free a string, and ThreadSanitizer would wonder who writes it.
+    template <class Describe>
+    [[noreturn]] void fail(cudaError_t error, std::source_location where, const Describe& describe) {
+        failure_ = {error, where, &current(), &describe,
+                    [](const void* callable) { return std::string((*static_cast<const Describe*>(callable))()); }};
+        stop();
+    }
 
     void release_barrier(Block& block);
     void leave_meeting(Fiber& fiber);
 
   private:
+    struct Failure {
+        cudaError_t error = cudaSuccess;
+        std::source_location where;
+        Fiber* fiber = nullptr;
+        const void* callable = nullptr;
+        std::string (*describe)(const void*) = nullptr;
+    };
+
     Scheduler() = default;
 
     static void enter_fiber();
@@ -69,10 +83,12 @@ class Scheduler {
     void prepare(const std::vector<size_t>& order, size_t first, size_t count);
     void prepare_block(Block& block, size_t number);
     void prepare_fiber(Fiber& fiber, Block& block, unsigned thread);
-    void renew_identities();
+    std::unique_ptr<Fiber> make_fiber();
+    void end_unfinished();
     Fiber* next_ready();
     void leave(Fiber& fiber, bool ends);
-    void report_deadlock();
+    [[noreturn]] void stop();
+    void report_failure();
 
     Options options_ = {};
     ScheduleRandom random_;
@@ -83,6 +99,7 @@ class Scheduler {
     KernelShape shape_ = {};
     void (*body_)(void*) = nullptr;
     void* argument_ = nullptr;
+    Failure failure_;
     Outcome outcome_;
 
     Strand launcher_;
@@ -92,11 +109,7 @@ class Scheduler {
     size_t turn_ = 0;           // the warp that ran last
     uint64_t idle_yields_ = 0;  // since a thread last got anywhere
 
-    // ThreadSanitizer remembers who used which memory: what a block used is not used again in the same launch. After a
-    // kernel that failed it is kept, because threads that never finished are ordered before nothing.
-    std::vector<std::unique_ptr<Block>> old_blocks_;
-    std::vector<std::unique_ptr<Fiber>> old_fibers_;
-    size_t identities_ = 0;
+    // What all threads of a launch release when they end, for ThreadSanitizer.
     uint64_t end_order_ = 0;
 };
 

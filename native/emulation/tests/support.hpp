@@ -60,3 +60,10 @@ void run(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::type_identit
 }
 
 }  // namespace moek::emulation::test
+
+// Succeeds when the call returned `error` and its text holds `part`.
+#define MOEK_EXPECT_FAILURE(call, error, part)                                                                        \
+    do {                                                                                                              \
+        EXPECT_EQ((call), (error)) << cudaGetErrorString(cudaPeekAtLastError());                                      \
+        EXPECT_NE(std::string(cudaGetErrorString(error)).find(part), std::string::npos) << cudaGetErrorString(error); \
+    } while (false)
