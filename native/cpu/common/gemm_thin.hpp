@@ -404,8 +404,8 @@ inline void shallow_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t 
                 }
             }
             if (written < strip_cols) {
-                write_tile(c, alpha, row0 + i0, count, col0 + strip0 + written, strip_cols - written,
-                           strip + written, kTaskCols);
+                write_tile(c, alpha, row0 + i0, count, col0 + strip0 + written, strip_cols - written, strip + written,
+                           kTaskCols);
             }
         }
     }

@@ -129,13 +129,11 @@ void Run::place_scratch(Workspace& workspace) {
     // Of A (with W_g beside it), B, the stacked cores and W_g.
     const bool stacked = stacks_router(args());
     const int64_t projected = stacked ? args().r + args().E : args().r;
-    const uint64_t most = std::max({gemm_packed_bytes(call_.f64, projected, args().d_in),
-                                    gemm_packed_bytes(call_.f64, args().d_in, projected),
-                                    gemm_packed_bytes(call_.f64, args().r, args().d_out),
-                                    gemm_packed_bytes(call_.f64, args().d_out, args().r),
-                                    gemm_packed_bytes(call_.f64, args().r, args().E * args().r),
-                                    gemm_packed_bytes(call_.f64, args().E, args().d_in),
-                                    gemm_packed_bytes(call_.f64, args().d_in, args().E)});
+    const uint64_t most = std::max(
+        {gemm_packed_bytes(call_.f64, projected, args().d_in), gemm_packed_bytes(call_.f64, args().d_in, projected),
+         gemm_packed_bytes(call_.f64, args().r, args().d_out), gemm_packed_bytes(call_.f64, args().d_out, args().r),
+         gemm_packed_bytes(call_.f64, args().r, args().E * args().r),
+         gemm_packed_bytes(call_.f64, args().E, args().d_in), gemm_packed_bytes(call_.f64, args().d_in, args().E)});
     packed_ = workspace.take(1, static_cast<int64_t>(most), 1);
 }
 

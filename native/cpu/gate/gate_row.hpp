@@ -26,6 +26,22 @@ struct GateRule {
     const Real* bias;  // [E]; null with MOEK_BIAS_MODE_NONE
 };
 
+template <class Real>
+static inline GateRule<Real> rule_of(const moek_gate_args& args) {
+    GateRule<Real> rule;
+    rule.E = args.E;
+    rule.k = args.k;
+    rule.all = args.select == MOEK_GATE_SELECT_ALL;
+    rule.score = args.score;
+    rule.bias_mode = args.bias_mode;
+    rule.normalize = args.normalize;
+    rule.eps = static_cast<Real>(args.eps);
+    rule.temperature = static_cast<Real>(args.temperature);
+    rule.weight_scale = static_cast<Real>(args.weight_scale);
+    rule.bias = static_cast<const Real*>(args.bias);
+    return rule;
+}
+
 // Elements of scratch memory that both functions below need.
 static constexpr int64_t gate_row_scratch(int64_t E) {
     return 4 * E;

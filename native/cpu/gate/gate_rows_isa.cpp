@@ -5,22 +5,6 @@
 namespace moek::cpu::MOEK_ISA_NAME {
 namespace {
 
-template <class Real>
-GateRule<Real> rule_of(const moek_gate_args& args) {
-    GateRule<Real> rule;
-    rule.E = args.E;
-    rule.k = args.k;
-    rule.all = args.select == MOEK_GATE_SELECT_ALL;
-    rule.score = args.score;
-    rule.bias_mode = args.bias_mode;
-    rule.normalize = args.normalize;
-    rule.eps = static_cast<Real>(args.eps);
-    rule.temperature = static_cast<Real>(args.temperature);
-    rule.weight_scale = static_cast<Real>(args.weight_scale);
-    rule.bias = static_cast<const Real*>(args.bias);
-    return rule;
-}
-
 // The logits of a row in the accumulator type: the row itself, or converted into `buffer`.
 template <class Storage>
 const accumulator_t<Storage>* logits_row(const moek_gate_args& args, int64_t row, accumulator_t<Storage>* buffer) {
@@ -39,7 +23,7 @@ void forward_rows(const moek_gate_args& args, int64_t first, int64_t last, void*
     const GateRule<Real> rule = rule_of<Real>(args);
     if constexpr (sizeof(Real) == sizeof(float)) {
         if (gate_uses_lanes(rule.E, rule.k, rule.all)) {
-            return gate_lanes_forward<Storage>(rule, args, first, last, histogram);
+            return gate_lanes_forward(args, first, last, histogram);
         }
     }
     Real* buffer = static_cast<Real*>(memory);
@@ -61,7 +45,7 @@ void backward_rows(const moek_gate_args& args, int64_t first, int64_t last, void
     using Real = accumulator_t<Storage>;
     const GateRule<Real> rule = rule_of<Real>(args);
     if constexpr (sizeof(Real) == sizeof(float)) {
-        if (gate_uses_lanes(rule.E, rule.k, rule.all)) return gate_lanes_backward<Storage>(rule, args, first, last);
+        if (gate_uses_lanes(rule.E, rule.k, rule.all)) return gate_lanes_backward(args, first, last);
     }
     const bool accumulate = (args.flags & MOEK_CALL_FLAG_ACCUMULATE_OUTPUT) != 0;
     Real* buffer = static_cast<Real*>(memory);
