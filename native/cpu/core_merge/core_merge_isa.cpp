@@ -8,6 +8,7 @@
 #include "cpu/common/simd.hpp"
 #include "cpu/common/vector_math.hpp"
 #include "cpu/core_merge/kernels.hpp"
+#include "cpu/core_merge/softmax_lanes.hpp"
 
 namespace moek::cpu::MOEK_ISA_NAME {
 namespace {
@@ -182,6 +183,13 @@ int64_t route(const CoreMergeCall& call, int64_t block, void* scratch) {
                  scratch);
     }
     int64_t nan_row = -1;
+    if constexpr (sizeof(Acc) == sizeof(float)) {
+        if (args.E <= kMostSoftmaxLaneExperts) {
+            nan_row =
+                softmax_lanes(logits, call.logits_stride, p, tokens, args.E, static_cast<float>(args.temperature));
+            return nan_row < 0 ? nan_row : t0 + nan_row;
+        }
+    }
     for (int64_t t = 0; t < tokens; ++t) {
         const bool clean =
             softmax_row(logits + t * call.logits_stride, p + t * args.E, args.E, static_cast<Acc>(args.temperature));
@@ -204,6 +212,14 @@ template <class Acc>
 void softmax_row_back(const Acc* p, Acc* dp_to_dl, int64_t E, Acc temperature) {
     const Acc projection = dot(p, dp_to_dl, E);
     for (int64_t e = 0; e < E; ++e) dp_to_dl[e] = p[e] * (dp_to_dl[e] - projection) / temperature;
+}
+
+template <class Acc>
+void softmax_back(const Acc* p, Acc* dp_to_dl, int64_t count, int64_t E, Acc temperature) {
+    if constexpr (sizeof(Acc) == sizeof(float)) {
+        if (E <= kMostSoftmaxLaneExperts) return softmax_lanes_back(p, dp_to_dl, count, E, temperature);
+    }
+    for (int64_t t = 0; t < count; ++t) softmax_row_back(p + t * E, dp_to_dl + t * E, E, temperature);
 }
 
 template <class Acc>
@@ -250,9 +266,7 @@ bool mix_back(const CoreMergeCall& call, int64_t block, void* scratch) {
         Acc* const dp = static_cast<Acc*>(args.dp) + t0 * E;
         for (int64_t i = 0; i < tokens * E; ++i) dp[i] = dl[i];
     }
-    for (int64_t t = 0; routed && t < tokens; ++t) {
-        softmax_row_back(p + t * E, dl + t * E, E, static_cast<Acc>(args.temperature));
-    }
+    if (routed) softmax_back(p, dl, tokens, E, static_cast<Acc>(args.temperature));
     if (args.router == MOEK_CORE_ROUTER_CORE) {
         multiply(product(call.f64, tokens, r, E, rows_of(dl, accumulator, E),
                          columns_of(args.W_g, args.router_dtype, args.W_g_stride), result_in(du, accumulator, r, true)),

@@ -3,8 +3,8 @@
 // A row of 8 logits fills no register, and what gate_row.hpp does to it costs the same as for 16. So here a row lies in a
 // lane, and each step works on 16 rows at once, whatever the number of experts.
 //
-// Which form a call takes depends on its E and k alone, and a group that is not full repeats its last row: a row's result
-// depends on nothing but the row. In single precision only; double is for checks.
+// Which form a call takes depends on its E and k alone, so a row's result depends on nothing but the row. In single
+// precision only; double is for checks.
 #pragma once
 
 #include <cstdint>

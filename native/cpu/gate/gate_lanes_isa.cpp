@@ -1,99 +1,10 @@
 // The maths is gate_row.hpp's with its branches turned into selections, and with sums over the experts in their order.
-// Element i of every array belongs to row i of a group. A loop over the rows must give all of them the same bits,
-// however the compiler cuts it up, hence the way this file is compiled: see native/CMakeLists.txt.
-#include "cpu/common/simd.hpp"
+#include "cpu/common/lanes.hpp"
 #include "cpu/gate/gate_lanes.hpp"
 #include "cpu/gate/gate_row.hpp"
 
 namespace moek::cpu::MOEK_ISA_NAME {
 namespace {
-
-constexpr int kLaneRows = 16;
-
-struct alignas(64) Lanes {
-    float at[size_t{kLaneRows}];
-};
-struct alignas(64) IntLanes {
-    int32_t at[size_t{kLaneRows}];
-};
-
-// The loop that everything here consists of: no branch, no alias, a length that the compiler knows.
-template <class Body>
-void for_lanes(Body body) {
-    for (int i = 0; i < kLaneRows; ++i) body(i);
-}
-
-// Rows first .. first + count - 1, then the last of them again.
-struct Group {
-    int64_t first;
-    int64_t count;
-
-    int64_t row(int64_t i) const { return first + (i < count ? i : count - 1); }
-};
-
-// Rows of logits to columns of lanes. `lanes` has room for whole registers of columns.
-void load_columns(const float* rows, int64_t stride, const Group& group, int64_t columns, Lanes* lanes) {
-    using V = VecF32;
-    constexpr int64_t kStep = V::kLanes;
-    float block[size_t{V::kLanes} * size_t{V::kLanes}];
-    for (int64_t r = 0; r < kLaneRows; r += kStep) {
-        for (int64_t c = 0; c < columns; c += kStep) {
-            const int count = static_cast<int>(columns - c < kStep ? columns - c : kStep);
-            float* const out = lanes[c].at + r;
-            if (count == kStep && r + kStep <= group.count) {
-                V::transpose(rows + group.row(r) * stride + c, stride, out, kLaneRows);
-                continue;
-            }
-            for (int64_t i = 0; i < kStep; ++i) {
-                V::store(block + i * kStep, V::load_partial(rows + group.row(r + i) * stride + c, count));
-            }
-            V::transpose(block, kStep, out, kLaneRows);
-        }
-    }
-}
-
-template <class Storage>
-void load_columns(const Storage* rows, int64_t stride, const Group& group, int64_t columns, Lanes* lanes) {
-    for (int64_t i = 0; i < kLaneRows; ++i) {
-        const Storage* const row = rows + group.row(i) * stride;
-        for (int64_t c = 0; c < columns; ++c) lanes[c].at[i] = load(row[c]);
-    }
-}
-
-// And back; added to what is there if asked for.
-void store_columns(const Lanes* lanes, const Group& group, int64_t columns, bool accumulate, float* rows,
-                   int64_t stride) {
-    using V = VecF32;
-    constexpr int64_t kStep = V::kLanes;
-    float block[size_t{V::kLanes} * size_t{V::kLanes}];
-    for (int64_t r = 0; r < group.count; r += kStep) {
-        for (int64_t c = 0; c < columns; c += kStep) {
-            const int count = static_cast<int>(columns - c < kStep ? columns - c : kStep);
-            V::transpose(lanes[c].at + r, kLaneRows, block, kStep);
-            const int64_t last = group.count - r < kStep ? group.count - r : kStep;
-            for (int64_t i = 0; i < last; ++i) {
-                float* const row = rows + (group.first + r + i) * stride + c;
-                const V::Reg values = V::load(block + i * kStep);
-                if (count == kStep) {
-                    V::store(row, accumulate ? V::add(V::load(row), values) : values);
-                } else {
-                    V::store_partial(row, accumulate ? V::add(V::load_partial(row, count), values) : values, count);
-                }
-            }
-        }
-    }
-}
-
-template <class Storage>
-void store_columns(const Lanes* lanes, const Group& group, int64_t columns, bool accumulate, Storage* rows,
-                   int64_t stride) {
-    for (int64_t i = 0; i < group.count; ++i) {
-        Storage* const row = rows + (group.first + i) * stride;
-        for (int64_t c = 0; c < columns; ++c) {
-            row[c] = store<Storage>(accumulate ? load(row[c]) + lanes[c].at[i] : lanes[c].at[i]);
-        }
-    }
-}
 
 // What has k elements in a row, dense.
 template <class T, class Column>
