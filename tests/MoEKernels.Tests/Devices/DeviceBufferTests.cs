@@ -174,9 +174,9 @@ public sealed class DeviceBufferTests(MoeDeviceType type)
     [Test]
     public void TooLarge_IsOutOfMemory()
     {
-        MoeException failure = Assert.Throws<MoeException>(() => new DeviceBuffer<byte>(_context, 1L << 60));
+        MoeException? failure = Assert.Throws<MoeException>(() => new DeviceBuffer<byte>(_context, 1L << 60));
 
-        Assert.That(failure.Status, Is.EqualTo(MoeStatus.OutOfMemory));
+        Assert.That(failure!.Status, Is.EqualTo(MoeStatus.OutOfMemory));
         Assert.That(failure.Message, Is.Not.Empty);
     }
 
