@@ -15,6 +15,10 @@ public sealed class AdapterFileTests
     private static IEnumerable<AdapterConfig> Configurations() =>
     [
         new LoRAConfig { Rank = 2, TargetModules = ["query", "named.extra"], RankStabilized = true },
+        new LoRAConfig { Rank = 2, TargetModules = ["query"], UseDora = true, ModulesToSave = ["norm"], LearningRateRatio = 4, InitialWeights = LoRAInit.Gaussian },
+        new LoRAConfig { Rank = 2, TargetModules = ["query"], RankPattern = new Dictionary<string, long> { ["blocks.0.*"] = 3 }, AlphaPattern = new Dictionary<string, double> { ["query"] = 2.5 } },
+        new LoHaConfig { Rank = 2, TargetModules = ["query"] },
+        new LoKrConfig { Rank = 1, TargetModules = ["query"], DecomposeBoth = true, DecomposeFactor = 2 },
         new SMoRAConfig { Rank = 4, ActiveRanks = 2, RankPartition = 2, ExcludeModules = ["head"], BiasUpdateRate = 0.5 },
         new CoMoLConfig { Rank = 3, Experts = 2, Router = CoreRouter.Input, TargetModules = ["blocks.*"], CoreDropout = 0.25 },
     ];

@@ -209,6 +209,17 @@ public sealed class AddAdapterTests
         yield return new TestCaseData(new LoRAConfig { TargetModules = [] }, "TargetModules");
         yield return new TestCaseData(new LoRAConfig { ParameterType = ScalarType.Int32 }, "ParameterType");
         yield return new TestCaseData(new LoRAConfig { ParameterType = ScalarType.BFloat16 }, "ParameterType");
+        yield return new TestCaseData(new LoRAConfig { TargetModules = ["blocks.[0"] }, "TargetModules");
+        yield return new TestCaseData(new LoRAConfig { ExcludeModules = ["regex:("] }, "ExcludeModules");
+        yield return new TestCaseData(new LoRAConfig { ModulesToSave = null! }, "ModulesToSave");
+        yield return new TestCaseData(new LoRAConfig { RankPattern = new Dictionary<string, long> { ["query"] = 0 } }, "RankPattern");
+        yield return new TestCaseData(new LoRAConfig { RankPattern = new Dictionary<string, long> { ["["] = 1 } }, "RankPattern");
+        yield return new TestCaseData(new LoRAConfig { AlphaPattern = new Dictionary<string, double> { ["query"] = double.NaN } }, "AlphaPattern");
+        yield return new TestCaseData(new LoRAConfig { InitialWeights = (LoRAInit)9 }, "InitialWeights");
+        yield return new TestCaseData(new LoRAConfig { UseDora = true, InitialWeights = LoRAInit.Pissa }, "UseDora");
+        yield return new TestCaseData(new LoRAConfig { Alpha = 0, InitialWeights = LoRAInit.Pissa }, "Alpha");
+        yield return new TestCaseData(new LoRAConfig { LearningRateRatio = 0 }, "LearningRateRatio");
+        yield return new TestCaseData(new LoKrConfig { DecomposeFactor = 0 }, "DecomposeFactor");
         yield return new TestCaseData(new SMoRAConfig { ActiveRanks = 65 }, "ActiveRanks");
         yield return new TestCaseData(new SMoRAConfig { ActiveRanks = 0 }, "ActiveRanks");
         yield return new TestCaseData(new SMoRAConfig { RankPartition = 3 }, "RankPartition");

@@ -1,79 +1,161 @@
-using System.Runtime.CompilerServices;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace MoEKernels.TorchSharp;
 
 /// <summary>Adapters on whole models.</summary>
-public static class AdapterExtensions
+public static partial class AdapterExtensions
 {
-    private static readonly ConditionalWeakTable<nn.Module, AdapterHandle> Handles = [];
+    /// <summary>Adds an adapter called "default", see <see cref="AddAdapter(nn.Module, string, AdapterConfig)"/>.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="config">Which layers, and which adapter.</param>
+    /// <returns>A handle that can take the adapter out again.</returns>
+    /// <exception cref="ArgumentException">The configuration is out of its range, or matches no Linear layer.</exception>
+    /// <exception cref="InvalidOperationException">The model has such an adapter already, or a field cannot hold one.</exception>
+    public static AdapterHandle AddAdapter(this nn.Module model, AdapterConfig config) => model.AddAdapter(AdapterName.Default, config);
 
     /// <summary>
-    /// Replaces the <see cref="Linear"/> layers that the configuration names by adapters that wrap them, in place, and freezes all other
-    /// parameters. Nothing has changed when it throws.
+    /// Wraps the <see cref="Linear"/> layers that the configuration names, in place, and freezes everything but the new adapter, which becomes
+    /// the only one in use. Nothing has changed when it throws.
     /// </summary>
+    /// <remarks>
+    /// Names in <c>state_dict</c> depend on the adapter's name: the tensors of "default" lie directly below the layer's path
+    /// (<c>blocks.0.query.lora_A.weight</c>), those of any other one below its name (<c>blocks.0.query.french.lora_A.weight</c>).
+    /// </remarks>
     /// <param name="model">
     /// The model. A layer is replaced wherever the tree of modules refers to it: registries, containers, fields. A field of type Linear
     /// cannot hold an adapter, since that class is sealed: declare such fields as <c>Module&lt;Tensor, Tensor&gt;</c>.
     /// </param>
+    /// <param name="name">The adapter's name, new in the model: letters, digits, '_' and '-'.</param>
     /// <param name="config">Which layers, and which adapter.</param>
     /// <returns>A handle that can take the adapter out again.</returns>
-    /// <exception cref="ArgumentException">The configuration is out of its range, or matches no Linear layer.</exception>
-    /// <exception cref="InvalidOperationException">The model has an adapter already, or a field cannot hold one.</exception>
-    public static AdapterHandle AddAdapter(this nn.Module model, AdapterConfig config)
+    /// <exception cref="ArgumentException">Name or configuration is out of its range, or no Linear layer matches.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The model has an adapter of that name already, a merged one, or one that was not added to it but to a part of it; or a field cannot hold an
+    /// adapter.
+    /// </exception>
+    public static AdapterHandle AddAdapter(this nn.Module model, string name, AdapterConfig config)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(config);
-        AdapterHandle handle = AdapterHandle.Attach(model, config);
-        Handles.AddOrUpdate(model, handle);
-        return handle;
+        return ModelAdapters.Attach(model, name, config);
     }
 
-    /// <summary>The trainable parameters of every adapter in the model, with their names in <c>state_dict</c>.</summary>
+    /// <summary>The model's adapters in the order in which they were added; none for a model without.</summary>
+    /// <param name="model">The model.</param>
+    public static IReadOnlyList<AdapterHandle> Adapters(this nn.Module model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        return ModelAdapters.Of(model)?.Handles is { } handles ? [.. handles] : [];
+    }
+
+    /// <summary>The handle of an adapter.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="name">The adapter's name.</param>
+    /// <exception cref="ArgumentException">The model has no adapter of that name; the message lists those it has.</exception>
+    /// <exception cref="InvalidOperationException">The model has no adapter at all.</exception>
+    public static AdapterHandle GetAdapter(this nn.Module model, string name) => ModelAdapters.Require(model).Find(name);
+
+    /// <summary>
+    /// Puts adapters to use, one or several, and all others out of use: only these take part in forward, their sum where they share a layer, and
+    /// only their parameters require gradients.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="names">The adapters' names, at least one.</param>
+    /// <exception cref="ArgumentException">The model has no adapter of a name, or none is named.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// An adapter that is merged would be put out of use, or two of them train the same module as a whole.
+    /// </exception>
+    public static void SetAdapter(this nn.Module model, params string[] names)
+    {
+        ModelAdapters adapters = ModelAdapters.Require(model);
+        ArgumentNullException.ThrowIfNull(names);
+        adapters.SetActive([.. names.Select(adapters.Find).Distinct()]);
+    }
+
+    /// <summary>Takes an adapter out of the model and frees it, see <see cref="AdapterHandle.Remove"/>.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="name">The adapter's name.</param>
+    /// <exception cref="ArgumentException">The model has no adapter of that name.</exception>
+    /// <exception cref="InvalidOperationException">The model has no adapter, or a layer of this one has a merged adapter.</exception>
+    public static void RemoveAdapter(this nn.Module model, string name)
+    {
+        AdapterHandle handle = model.GetAdapter(name);
+        handle.Remove();
+        handle.Dispose();
+    }
+
+    /// <summary>
+    /// Switches all adapters of the model off, so that it computes what it does without them, or on again as they were. Gradients are left alone.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="enabled">Whether those in use take part.</param>
+    /// <exception cref="InvalidOperationException">The model has no adapter, or one to be switched off is merged.</exception>
+    public static void SetAdaptersEnabled(this nn.Module model, bool enabled) => ModelAdapters.Require(model).SetEnabled(enabled);
+
+    /// <summary>Switches all adapters of the model off until the result is disposed of: <c>using (model.WithoutAdapters()) { … }</c></summary>
+    /// <param name="model">The model.</param>
+    /// <exception cref="InvalidOperationException">The model has no adapter, or one in use is merged.</exception>
+    public static IDisposable WithoutAdapters(this nn.Module model)
+    {
+        ModelAdapters adapters = ModelAdapters.Require(model);
+        bool before = adapters.Enabled;
+        adapters.SetEnabled(false);
+        return new Restore(() => adapters.SetEnabled(before));
+    }
+
+    /// <summary>
+    /// Adds adapters to the base weights for good and takes all adapters out: the model has its original layers again, and no trace of the others.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="names">The adapters to merge; none: those in use.</param>
+    /// <exception cref="ArgumentException">The model has no adapter of a name.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The model has no adapter, or an adapter cannot be one matrix, as SMoRA and CoMoL, whose weights depend on the token. Nothing has changed then.
+    /// </exception>
+    public static void MergeAndUnload(this nn.Module model, params string[] names)
+    {
+        ModelAdapters adapters = ModelAdapters.Require(model);
+        ArgumentNullException.ThrowIfNull(names);
+        adapters.MergeAndUnload(names.Length > 0 ? [.. names.Select(adapters.Find).Distinct()] : [.. adapters.Handles.Where(handle => handle.IsEnabled)]);
+    }
+
+    /// <summary>
+    /// The parameters of the model's adapters that require gradients, with their names in <c>state_dict</c>: those of the adapters in use, and of
+    /// the modules that they train as a whole.
+    /// </summary>
     /// <param name="model">The model.</param>
     public static IEnumerable<(string name, Parameter parameter)> AdapterParameters(this nn.Module model)
     {
         ArgumentNullException.ThrowIfNull(model);
-        return model.named_modules()
+        IEnumerable<(string name, Parameter parameter)> inLayers = model.named_modules()
             .Where(entry => entry.module is AdapterLinear)
-            .SelectMany(entry => ((AdapterLinear)entry.module).AdapterParameters().Select(own => ($"{entry.name}.{own.name}", own.parameter)))
-            .DistinctBy(entry => entry.parameter.Handle);
+            .SelectMany(entry => ((AdapterLinear)entry.module).AdapterParameters().Select(own => ($"{entry.name}.{own.name}", own.parameter)));
+        IEnumerable<(string name, Parameter parameter)> saved = model.Adapters()
+            .SelectMany(handle => handle.SavedModules)
+            .SelectMany(module => module.Parameters());
+        return inLayers.Concat(saved).Where(entry => entry.parameter.requires_grad).DistinctBy(entry => entry.parameter.Handle);
     }
 
     /// <summary>
-    /// Takes one step of load balancing in every adapter of the model that has a load bias, see <see cref="SMoRALinear.UpdateRouterBias"/>.
-    /// Call it once per optimiser step.
+    /// Saves an adapter of the model as one safetensors file, with its configuration as JSON in the metadata. The tensors have PEFT's names,
+    /// <c>base_model.model.&lt;path&gt;.lora_A.weight</c> and so on, without the adapter's name. The file appears complete or not at all.
     /// </summary>
-    /// <param name="model">The model.</param>
-    public static void UpdateRouterBias(this nn.Module model)
-    {
-        ArgumentNullException.ThrowIfNull(model);
-        foreach (nn.Module module in model.modules())
-        {
-            if (module is SMoRALinear { HasLoadBias: true } adapter)
-                adapter.UpdateRouterBias();
-        }
-    }
-
-    /// <summary>
-    /// Saves the adapter of the model as one safetensors file, with its configuration as JSON in the metadata. The tensors have PEFT's names,
-    /// <c>base_model.model.&lt;path&gt;.lora_A.weight</c> and so on. The file appears complete or not at all.
-    /// </summary>
-    /// <param name="model">A model with an adapter that <see cref="AddAdapter"/> put there.</param>
+    /// <param name="model">A model with one adapter, or with one called "default".</param>
     /// <param name="path">The file to write; one that exists is replaced.</param>
-    /// <exception cref="InvalidOperationException">The model has no adapter.</exception>
+    /// <exception cref="InvalidOperationException">The model has no adapter, or several and none called "default".</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
     public static void SaveAdapter(this nn.Module model, string path)
     {
         ArgumentNullException.ThrowIfNull(model);
-        if (!Handles.TryGetValue(model, out AdapterHandle? handle))
+        if (ModelAdapters.Of(model) is not { } adapters)
             throw new InvalidOperationException($"The model has no adapter to save; call {nameof(AddAdapter)} first.");
-        handle.Save(path);
+        adapters.Single().Save(path);
     }
 
     /// <summary>
-    /// Loads an adapter: into the one that the model has, or, when it has none, into a new one made from the configuration in the file.
+    /// Loads an adapter: into the model's only one, or its "default" one, or, when it has none, into a new one made from the configuration in the
+    /// file.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="path">A file that <see cref="SaveAdapter"/> wrote.</param>
@@ -81,15 +163,45 @@ public static class AdapterExtensions
     /// <exception cref="InvalidDataException">
     /// The file is damaged, holds no configuration where one is needed, or a tensor is missing, unknown, or of another shape.
     /// </exception>
+    /// <exception cref="InvalidOperationException">The model has several adapters, none of them called "default", or the adapter is merged.</exception>
     public static AdapterHandle LoadAdapter(this nn.Module model, string path)
     {
         ArgumentNullException.ThrowIfNull(model);
-        if (Handles.TryGetValue(model, out AdapterHandle? existing))
+        if (ModelAdapters.Of(model) is not { } adapters)
+            return LoadNew(model, AdapterName.Default, path);
+        AdapterHandle existing = adapters.Single();
+        existing.Load(path);
+        return existing;
+    }
+
+    /// <summary>Loads an adapter: into the one of that name, or, when the model has none, into a new one made from the configuration in the file.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="name">The adapter's name.</param>
+    /// <param name="path">A file that <see cref="SaveAdapter"/> or <see cref="AdapterHandle.Save"/> wrote.</param>
+    /// <returns>The adapter's handle.</returns>
+    /// <exception cref="ArgumentException">The name cannot be one.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The file is damaged, holds no configuration where one is needed, or a tensor is missing, unknown, or of another shape.
+    /// </exception>
+    /// <exception cref="InvalidOperationException">The adapter, or one beside a new one, is merged.</exception>
+    public static AdapterHandle LoadAdapter(this nn.Module model, string name, string path)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        AdapterName.Check(name);
+        foreach (AdapterHandle handle in model.Adapters())
         {
-            existing.Load(path);
-            return existing;
+            if (handle.Name != name)
+                continue;
+            handle.Load(path);
+            return handle;
         }
-        AdapterHandle added = model.AddAdapter(AdapterFile.ReadConfiguration(path));
+        return LoadNew(model, name, path);
+    }
+
+    private static AdapterHandle LoadNew(nn.Module model, string name, string path)
+    {
+        string[] inUse = [.. model.Adapters().Where(handle => handle.IsEnabled).Select(handle => handle.Name)];
+        AdapterHandle added = model.AddAdapter(name, AdapterFile.ReadConfiguration(path));
         try
         {
             added.Load(path);
@@ -97,10 +209,17 @@ public static class AdapterExtensions
         catch
         {
             added.Dispose();
+            if (inUse.Length > 0)
+                model.SetAdapter(inUse);
             throw;
         }
         return added;
     }
 
-    internal static void Forget(nn.Module model) => Handles.Remove(model);
+    private sealed class Restore(Action restore) : IDisposable
+    {
+        private Action? _restore = restore;
+
+        public void Dispose() => Interlocked.Exchange(ref _restore, null)?.Invoke();
+    }
 }

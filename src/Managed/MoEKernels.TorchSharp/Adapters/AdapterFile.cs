@@ -43,8 +43,15 @@ internal static class AdapterFile
             Dictionary<string, Tensor> target = TensorsOf(handle);
             Check(source, target, path);
             using var noGrad = no_grad();
+            // What an adapter has taken out of its base weight belongs to the values that it has, so it goes back before and out again after.
+            foreach (AdapterLinear layer in handle.Layers.Values)
+                layer.LeaveBase();
             foreach ((string name, Tensor tensor) in target)
                 tensor.copy_(source[name]);
+            if (!handle.IsAttached)
+                return;
+            foreach (AdapterLinear layer in handle.Layers.Values)
+                layer.EnterBase();
         }
         finally
         {
@@ -70,8 +77,7 @@ internal static class AdapterFile
     }
 
     private static Dictionary<string, Tensor> TensorsOf(AdapterHandle handle) =>
-        handle.Layers.SelectMany(layer => layer.Value.AdapterTensors().Select(own => (Name: $"{layer.Key}.{own.Name}", own.Tensor)))
-            .ToDictionary(entry => entry.Name, entry => entry.Tensor, StringComparer.Ordinal);
+        handle.NamedTensors().ToDictionary(entry => entry.Name, entry => entry.Tensor, StringComparer.Ordinal);
 
     private static string WithoutPrefix(string name) => name.StartsWith(PeftPrefix, StringComparison.Ordinal) ? name[PeftPrefix.Length..] : name;
 

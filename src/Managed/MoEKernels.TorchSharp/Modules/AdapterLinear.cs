@@ -1,5 +1,4 @@
 using TorchSharp.Modules;
-using TorchSharp.Utils;
 using static TorchSharp.torch;
 
 namespace MoEKernels.TorchSharp;
@@ -9,30 +8,21 @@ namespace MoEKernels.TorchSharp;
 /// </summary>
 /// <remarks>
 /// <para>
-/// Names in <c>state_dict</c> follow PEFT: <c>base_layer.weight</c>, <c>base_layer.bias</c>, <c>lora_A.weight</c> [r, d_in] and
-/// <c>lora_B.weight</c> [d_out, r]; derived classes add theirs. A starts as a linear layer's weight does, U(-1/sqrt(d_in), 1/sqrt(d_in)),
-/// B as zeros, so a new adapter changes nothing.
+/// Names in <c>state_dict</c> follow PEFT: <c>base_layer.weight</c>, <c>base_layer.bias</c> and those of the method. A new adapter changes
+/// nothing. Several adapters of one layer share it: the one that stands in the model computes all that take part; any other, called by
+/// itself, computes the layer with itself alone.
 /// </para>
 /// <para>
 /// The base layer's <c>forward</c> is computed directly, so hooks registered on the base layer do not run; register them on this module.
 /// The base layer's parameters stop requiring gradients when the module is made.
 /// </para>
 /// </remarks>
-public abstract class AdapterLinear : nn.Module<Tensor, Tensor>
+public abstract class AdapterLinear : nn.Module<Tensor, Tensor>, IAdapterVariant
 {
     internal const string BaseLayerName = "base_layer";
-    private const string LoraAName = "lora_A";
-    private const string LoraBName = "lora_B";
 
-    [ComponentName(Name = BaseLayerName)]
-    private readonly Linear _baseLayer;
-
-    [ComponentName(Name = LoraAName)]
-    private readonly Linear _loraA;
-
-    [ComponentName(Name = LoraBName)]
-    private readonly Linear _loraB;
-
+    private readonly List<string> _guests = [];
+    private LayerAdapters _layer;
     private AdapterImplementation _implementation;
 
     private protected AdapterLinear(string name, Linear baseLayer, AdapterConfig config)
@@ -53,20 +43,15 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>
         InFeatures = baseLayer.in_features;
         OutFeatures = baseLayer.out_features;
 
-        _baseLayer = baseLayer;
         foreach (var parameter in baseLayer.parameters())
             parameter.requires_grad = false;
-        _loraA = nn.Linear(InFeatures, config.Rank, hasBias: false, baseLayer.weight.device, ParameterType);
-        _loraB = nn.Linear(config.Rank, OutFeatures, hasBias: false, baseLayer.weight.device, ParameterType);
-        nn.init.zeros_(_loraB.weight);
-
-        register_module(BaseLayerName, _baseLayer);
-        register_module(LoraAName, _loraA);
-        register_module(LoraBName, _loraB);
+        _layer = new LayerAdapters(baseLayer);
+        _layer.Add(this);
+        register_module(BaseLayerName, baseLayer);
     }
 
     /// <summary>The wrapped layer.</summary>
-    public Linear BaseLayer => _baseLayer;
+    public Linear BaseLayer => _layer.BaseLayer;
 
     /// <summary>Input width d_in.</summary>
     public long InFeatures { get; }
@@ -74,11 +59,21 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>
     /// <summary>Output width d_out.</summary>
     public long OutFeatures { get; }
 
-    /// <summary>The configuration that the adapter was made from.</summary>
+    /// <summary>The configuration that the adapter was made from, with the overrides for this layer applied.</summary>
     public AdapterConfig Configuration { get; }
 
-    /// <summary>Whether the adapter takes part; false leaves the base layer alone. Default: true.</summary>
-    public bool Enabled { get; set; } = true;
+    /// <summary>Whether the adapter takes part; false leaves it out. Default: true.</summary>
+    /// <exception cref="InvalidOperationException">The adapter is to be switched off while it is merged.</exception>
+    public bool Enabled
+    {
+        get;
+        set
+        {
+            if (!value && IsMerged)
+                throw new InvalidOperationException($"The {GetName()} is merged and cannot be switched off; unmerge it first.");
+            field = value;
+        }
+    } = true;
 
     /// <summary>
     /// What computes the adapter; may be switched at any time between two forward passes. Default:
@@ -96,52 +91,196 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>
         }
     }
 
+    /// <inheritdoc/>
+    public bool CanMerge => MergeObstacle is null;
+
+    /// <inheritdoc/>
+    public bool IsMerged => _layer.IsMerged(this);
+
     /// <summary>The trainable parameters of the adapter with their names in <c>state_dict</c>.</summary>
     public IEnumerable<(string name, Parameter parameter)> AdapterParameters() =>
-        named_parameters().Where(entry => !IsOfBaseLayer(entry.name));
+        named_parameters().Where(entry => IsOwn(entry.name));
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">The last dimension of <paramref name="input"/> is not d_in, or its type or device does not fit the layer's.</exception>
     public sealed override Tensor forward(Tensor input)
     {
         ArgumentNullException.ThrowIfNull(input);
-        if (!Enabled)
-            return BaseOutput(input);
-        Check(input);
-        return ForwardAdapted(input);
+        return _layer.Forward(input, IsInModel ? null : this);
+    }
+
+    /// <inheritdoc/>
+    public void Init()
+    {
+        if (_layer.AnyMerged)
+            throw new InvalidOperationException("An adapter is merged into the base layer; unmerge it first.");
+        using var noGrad = no_grad();
+        LeaveBase();
+        InitParameters();
+        EnterBase();
+    }
+
+    /// <inheritdoc/>
+    public Tensor Delta()
+    {
+        if (MergeObstacle is { } obstacle)
+            throw new InvalidOperationException(obstacle);
+        ThrowIfMerged();
+        using var noGrad = no_grad();
+        return DeltaOf(BaseLayer.weight);
+    }
+
+    /// <inheritdoc/>
+    Tensor IAdapterVariant.Forward(Tensor input, Tensor output)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        ArgumentNullException.ThrowIfNull(output);
+        OpTensors.CheckWidth(input, InFeatures, "d_in");
+        OpTensors.CheckLikeWithWidth(output, input, OutFeatures);
+        return AddTo(input, output, mayOverwrite: false);
+    }
+
+    /// <inheritdoc/>
+    public void Merge() => _layer.Merge(this);
+
+    /// <inheritdoc/>
+    public void Unmerge() => _layer.Unmerge(this);
+
+    /// <summary>Whether this module stands in the model for its layer, or is used without a model. Otherwise another one computes it.</summary>
+    internal bool IsInModel { get; private set; } = true;
+
+    internal LayerAdapters Layer => _layer;
+
+    internal bool HasGuests => _guests.Count > 0;
+
+    /// <summary>Why the adapter cannot become part of the base weight; null when it can.</summary>
+    internal virtual string? MergeObstacle => null;
+
+    /// <summary>Whether the adapter's part depends on the base weight itself, and not on W x alone.</summary>
+    internal virtual bool DependsOnBaseWeight => false;
+
+    /// <summary>Adds the adapter to an output. The result may be <paramref name="output"/> itself, changed, when that is allowed; else it is new.</summary>
+    internal Tensor AddTo(Tensor input, Tensor output, bool mayOverwrite)
+    {
+        ScalarType type = ParameterTypeNow;
+        if (!TensorTypes.AreCompatible(input.dtype, type))
+            throw new ArgumentException($"The input is {input.dtype} and the adapter's parameters are {type}; expected the same type, or Float32 parameters below BFloat16 or Float16.", nameof(input));
+        return AddAdapted(input, output, mayOverwrite);
+    }
+
+    /// <summary>What the adapter adds when it does not take part: nothing, unless the base weight lacks a part that it keeps.</summary>
+    internal virtual Tensor? AddWhenOff(Tensor input, Tensor output) => null;
+
+    /// <summary>What merging adds to a weight. Called without gradients.</summary>
+    internal abstract Tensor DeltaOf(Tensor weight);
+
+    /// <summary>Takes the part of the base weight that the method keeps in its factors out of it. Called once, when the adapter comes into use.</summary>
+    internal virtual void EnterBase()
+    {
+    }
+
+    /// <summary>Puts back what <see cref="EnterBase"/> took.</summary>
+    internal virtual void LeaveBase()
+    {
     }
 
     /// <summary>The adapter's own tensors, buffers included, by their names in <c>state_dict</c>.</summary>
     internal IEnumerable<(string Name, Tensor Tensor)> AdapterTensors() =>
         AdapterParameters().Select(entry => (entry.name, (Tensor)entry.parameter))
-            .Concat(named_buffers().Where(entry => !IsOfBaseLayer(entry.name)));
+            .Concat(named_buffers().Where(entry => IsOwn(entry.name)));
 
-    /// <summary>Lets go of the base layer, so that disposing this module leaves it alive.</summary>
-    internal void ReleaseBaseLayer() => register_module(BaseLayerName, null!);
+    /// <summary>Makes this adapter one of those of a layer that has adapters already.</summary>
+    internal void Join(LayerAdapters layer)
+    {
+        Unhost();
+        IsInModel = false;
+        _layer = layer;
+        layer.Add(this);
+    }
+
+    /// <summary>Becomes the only adapter of its layer again, outside of any model.</summary>
+    internal void Leave()
+    {
+        Unhost();
+        _layer.Remove(this);
+        _layer = new LayerAdapters(BaseLayer);
+        _layer.Add(this);
+    }
+
+    /// <summary>Stands in the model: the base layer and the other adapters become children.</summary>
+    internal void Host(IEnumerable<KeyValuePair<string, AdapterLinear>> guests)
+    {
+        Unhost();
+        IsInModel = true;
+        register_module(BaseLayerName, BaseLayer);
+        foreach ((string name, AdapterLinear guest) in guests)
+        {
+            register_module(name, guest);
+            _guests.Add(name);
+        }
+    }
+
+    /// <summary>Lets go of the base layer and the other adapters, so that disposing this module leaves them alive.</summary>
+    internal void Unhost()
+    {
+        IsInModel = false;
+        register_module(BaseLayerName, null!);
+        foreach (string name in _guests)
+            register_module(name, null!);
+        _guests.Clear();
+    }
 
     private protected ScalarType ParameterType { get; }
 
-    private protected Parameter LoraA => _loraA.weight;
+    /// <summary>The type after what <c>to()</c> did.</summary>
+    private protected abstract ScalarType ParameterTypeNow { get; }
 
-    private protected Parameter LoraB => _loraB.weight;
-
-    private protected abstract Tensor ForwardAdapted(Tensor input);
-
-    private protected Tensor BaseOutput(Tensor input) => nn.functional.linear(input, _baseLayer.weight, _baseLayer.bias);
-
-    private static bool IsOfBaseLayer(string name) => name.StartsWith(BaseLayerName + ".", StringComparison.Ordinal);
-
-    private void Check(Tensor input)
+    /// <summary>A registered parameter without values.</summary>
+    private protected Parameter NewParameter(string name, long rows, long columns, Device device)
     {
-        int dimensions = (int)input.Dimensions;
-        if (dimensions == 0 || input.size(dimensions - 1) != InFeatures)
-            throw new ArgumentException($"The input has shape [{string.Join(", ", input.shape)}]; expected [.., {InFeatures}].", nameof(input));
-        Parameter weight = _baseLayer.weight;
-        if (input.dtype != weight.dtype)
-            throw new ArgumentException($"The input is {input.dtype}; expected {weight.dtype} as the base layer's weight.", nameof(input));
-        if (input.device_type != weight.device_type || input.device_index != weight.device_index)
-            throw new ArgumentException($"The input is on {input.device}; expected {weight.device} as the base layer's weight.", nameof(input));
-        if (!TensorTypes.AreCompatible(input.dtype, LoraA.dtype))
-            throw new ArgumentException($"The input is {input.dtype} and the adapter's parameters are {LoraA.dtype}; expected the same type, or Float32 parameters below BFloat16 or Float16.", nameof(input));
+        var parameter = (Parameter)nn.Parameter(empty(rows, columns, dtype: ParameterType, device: device)).DetachFromDisposeScope();
+        register_parameter(name, parameter);
+        return parameter;
+    }
+
+    private protected abstract Tensor AddAdapted(Tensor input, Tensor output, bool mayOverwrite);
+
+    /// <summary>Gives the parameters their starting values, from the whole base weight. Called without gradients.</summary>
+    private protected abstract void InitParameters();
+
+    /// <inheritdoc/>
+    protected override void _toEpilog(ScalarType? dtype, Device? device, bool non_blocking)
+    {
+        base._toEpilog(dtype, device, non_blocking);
+        _layer.FollowBaseLayer();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing && IsInModel)
+            _layer.ForgetUnmerged();
+        base.Dispose(disposing);
+    }
+
+    private bool IsOwn(string name)
+    {
+        if (IsBelow(name, BaseLayerName))
+            return false;
+        foreach (string guest in _guests)
+        {
+            if (IsBelow(name, guest))
+                return false;
+        }
+        return true;
+    }
+
+    private static bool IsBelow(string name, string child) =>
+        name.Length > child.Length && name[child.Length] == '.' && name.StartsWith(child, StringComparison.Ordinal);
+
+    private void ThrowIfMerged()
+    {
+        if (IsMerged)
+            throw new InvalidOperationException($"The {GetName()} is merged into its base layer; unmerge it first.");
     }
 }

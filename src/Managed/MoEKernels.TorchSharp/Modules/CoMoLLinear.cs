@@ -10,10 +10,10 @@ namespace MoEKernels.TorchSharp;
 /// Source: arXiv 2603.00573.
 /// </summary>
 /// <remarks>
-/// Beside the names of <see cref="AdapterLinear"/>, <c>state_dict</c> holds <c>lora_C</c> [E, r, r], U(-1/sqrt(r), 1/sqrt(r)) at first, and
+/// Beside the names of <see cref="FactoredLinear"/>, <c>state_dict</c> holds <c>lora_C</c> [E, r, r], U(-1/sqrt(r), 1/sqrt(r)) at first, and
 /// <c>lora_router.weight</c> [E, r] or [E, d_in], made as a linear layer's weight is.
 /// </remarks>
-public sealed class CoMoLLinear : AdapterLinear, IRoutedModule
+public sealed class CoMoLLinear : FactoredLinear, IRoutedModule
 {
     private const string RouterName = "lora_router";
     private const string CoresName = "lora_C";
@@ -47,10 +47,8 @@ public sealed class CoMoLLinear : AdapterLinear, IRoutedModule
         Device device = baseLayer.weight.device;
         long routerWidth = config.Router == CoreRouter.Core ? config.Rank : InFeatures;
         _router = nn.Linear(routerWidth, config.Experts, hasBias: false, device, ParameterType);
-        // The authors initialise each core on its own with a = sqrt(5), so its fan-in is r, not that of the stack.
-        double bound = 1 / Math.Sqrt(config.Rank);
         Tensor cores = empty(config.Experts, config.Rank, config.Rank, dtype: ParameterType, device: device);
-        _cores = (Parameter)nn.Parameter(nn.init.uniform_(cores, -bound, bound)).DetachFromDisposeScope();
+        _cores = (Parameter)nn.Parameter(InitCores(cores)).DetachFromDisposeScope();
         register_module(RouterName, _router);
         register_parameter(CoresName, _cores);
         RegisterComponents();
@@ -68,7 +66,19 @@ public sealed class CoMoLLinear : AdapterLinear, IRoutedModule
     /// <inheritdoc/>
     public void ResetRoutingTotals() => _totals.Reset();
 
-    private protected override Tensor ForwardAdapted(Tensor input)
+    internal override string? MergeObstacle =>
+        $"An adapter of the kind {nameof(CoMoLLinear)} cannot be merged: how its cores mix depends on the token, so no single matrix equals it.";
+
+    internal override Tensor DeltaOf(Tensor weight) => throw new InvalidOperationException(MergeObstacle);
+
+    private protected override void InitParameters()
+    {
+        base.InitParameters();
+        InitCores(_cores);
+        nn.init.kaiming_uniform_(_router.weight, Math.Sqrt(5));
+    }
+
+    private protected override Tensor AddAdapted(Tensor input, Tensor baseOutput, bool mayOverwrite)
     {
         using var scope = NewDisposeScope();
         bool isTraining = training;
@@ -79,7 +89,6 @@ public sealed class CoMoLLinear : AdapterLinear, IRoutedModule
         if (Implementation == AdapterImplementation.Fused && _config.MergedCoreDropout > 0)
             throw new NotSupportedException($"{nameof(CoMoLConfig.MergedCoreDropout)} is {_config.MergedCoreDropout}, which only {nameof(AdapterImplementation)}.{nameof(AdapterImplementation.Reference)} offers.");
 
-        Tensor baseOutput = BaseOutput(input);
         CoreMergeResult result;
         Tensor output;
         if (Implementation == AdapterImplementation.Reference)
@@ -95,12 +104,19 @@ public sealed class CoMoLLinear : AdapterLinear, IRoutedModule
             if (options.DropoutP > 0 || options.DropoutCoreP > 0)
                 options = options with { DropoutSeed = MoeFunctional.DrawDropoutSeed() };
             var inputs = new CoreMergeInputs(input, LoraA, LoraB, _cores, _router.weight, null, null, baseOutput);
-            result = MoeFunctional.RunCoreMerge(inputs, options, reuseBaseOutput: true);
+            result = MoeFunctional.RunCoreMerge(inputs, options, reuseBaseOutput: mayOverwrite);
             output = result.Output;
         }
 
         if (TrackRouting)
             _totals.Add(result.Mixture.sum(dim: 0));
         return output.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The authors initialise each core on its own with a = sqrt(5), so its fan-in is r, not that of the stack.</summary>
+    private static Tensor InitCores(Tensor cores)
+    {
+        double bound = 1 / Math.Sqrt(cores.size(1));
+        return nn.init.uniform_(cores, -bound, bound);
     }
 }

@@ -48,6 +48,15 @@ internal sealed class LoadBalance(long experts, Device? device) : IDisposable
         }
     }
 
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            _counts.zero_();
+            _isEmpty = true;
+        }
+    }
+
     public void Dispose() => _counts.Dispose();
 
     private void MoveTo(Tensor like)

@@ -11,7 +11,7 @@ namespace MoEKernels.TorchSharp;
 /// </summary>
 /// <remarks>
 /// <para>
-/// Beside the names of <see cref="AdapterLinear"/>, <c>state_dict</c> holds <c>lora_router.weight</c> [r / rank partition, d_in], made as a linear
+/// Beside the names of <see cref="FactoredLinear"/>, <c>state_dict</c> holds <c>lora_router.weight</c> [r / rank partition, d_in], made as a linear
 /// layer's weight is, and the buffer <c>lora_biases</c> [r], zeros at first: the authors' names. The buffer stays f32 (f64 with f64 parameters)
 /// whatever <c>to()</c> says.
 /// </para>
@@ -20,7 +20,7 @@ namespace MoEKernels.TorchSharp;
 /// <see cref="UpdateRouterBias"/>, once per optimiser step, takes the step: recomputing a forward pass or splitting a batch then changes nothing.
 /// </para>
 /// </remarks>
-public sealed class SMoRALinear : AdapterLinear, IRoutedModule
+public sealed class SMoRALinear : FactoredLinear, IRoutedModule
 {
     private const string RouterName = "lora_router";
     private const string LoadBiasName = "lora_biases";
@@ -92,13 +92,25 @@ public sealed class SMoRALinear : AdapterLinear, IRoutedModule
         _load.Take(_loadBias, counts => MoeFunctional.UpdateGateBias(_loadBias, counts, _config.BiasUpdateRate));
     }
 
-    private protected override Tensor ForwardAdapted(Tensor input)
+    internal override string? MergeObstacle =>
+        $"An adapter of the kind {nameof(SMoRALinear)} cannot be merged: which of its ranks act depends on the token, so no single matrix equals it.";
+
+    internal override Tensor DeltaOf(Tensor weight) => throw new InvalidOperationException(MergeObstacle);
+
+    private protected override void InitParameters()
+    {
+        base.InitParameters();
+        nn.init.kaiming_uniform_(_router.weight, Math.Sqrt(5));
+        _loadBias.zero_();
+        _load.Clear();
+    }
+
+    private protected override Tensor AddAdapted(Tensor input, Tensor baseOutput, bool mayOverwrite)
     {
         using var scope = NewDisposeScope();
         bool isTraining = training;
         RankLoraOptions options = _options with { DropoutP = isTraining ? _config.Dropout : 0 };
         Tensor? bias = HasLoadBias ? _loadBias : null;
-        Tensor baseOutput = BaseOutput(input);
         RankLoraResult result;
         Tensor output;
         if (Implementation == AdapterImplementation.Reference)
@@ -111,7 +123,7 @@ public sealed class SMoRALinear : AdapterLinear, IRoutedModule
             if (options.DropoutP > 0)
                 options = options with { DropoutSeed = MoeFunctional.DrawDropoutSeed() };
             var inputs = new RankLoraInputs(input, LoraA, LoraB, _router.weight, null, null, baseOutput);
-            result = MoeFunctional.RunRankLora(inputs, _config.ActiveRanks, options, bias, ids: null, reuseBaseOutput: true);
+            result = MoeFunctional.RunRankLora(inputs, _config.ActiveRanks, options, bias, ids: null, reuseBaseOutput: mayOverwrite);
             output = result.Output;
         }
 

@@ -1,0 +1,70 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace MoEKernels.TorchSharp;
+
+/// <summary>
+/// A module that an adapter trains as a whole. It stays what and where it is; the values that are not in use, the original ones or the adapter's,
+/// are kept beside it and change places with those in it.
+/// </summary>
+internal sealed class SavedModule : IDisposable
+{
+    private readonly nn.Module _module;
+    private readonly Dictionary<string, Tensor> _other = [];
+
+    public SavedModule(string path, nn.Module module)
+    {
+        Path = path;
+        _module = module;
+        foreach ((string name, Tensor tensor) in module.state_dict())
+            _other.Add(name, tensor.detach().clone().DetachFromDisposeScope());
+    }
+
+    public string Path { get; }
+
+    public nn.Module Module => _module;
+
+    /// <summary>Whether the module holds the adapter's values, and the original ones are beside it.</summary>
+    public bool IsLive { get; private set; }
+
+    public void SetLive(bool live)
+    {
+        if (live == IsLive)
+            return;
+        using (no_grad())
+        {
+            foreach ((string name, Tensor tensor) in _module.state_dict())
+            {
+                Tensor other = _other[name];
+                using Tensor value = tensor.detach().clone();
+                tensor.copy_(other);
+                other.copy_(value);
+            }
+        }
+        IsLive = live;
+    }
+
+    /// <summary>Leaves the values that the module has now in it for good.</summary>
+    public void Keep() => IsLive = false;
+
+    /// <summary>The parameters by their names in the model.</summary>
+    public IEnumerable<(string Name, Parameter Parameter)> Parameters()
+    {
+        foreach ((string name, Parameter parameter) in _module.named_parameters())
+            yield return ($"{Path}.{name}", parameter);
+    }
+
+    /// <summary>The adapter's values, buffers included, by their names in the model.</summary>
+    public IEnumerable<(string Name, Tensor Tensor)> AdapterTensors()
+    {
+        foreach ((string name, Tensor tensor) in _module.state_dict())
+            yield return ($"{Path}.{name}", IsLive ? tensor : _other[name]);
+    }
+
+    public void Dispose()
+    {
+        foreach (Tensor tensor in _other.Values)
+            tensor.Dispose();
+        _other.Clear();
+    }
+}
