@@ -84,7 +84,7 @@ internal sealed class FineTuneRun(Options options, IAnsiConsole console, Cancell
         TrainingHistory history = _progress.Stage(
             $"adapt: {plan.Name}",
             options.Steps,
-            stage => trainer.Run(training, stage, cancellation, afterStep: model.UpdateRouterBias));
+            stage => trainer.Run(training, stage, cancellation, afterStep: model.UpdateRouterBiases));
 
         int repetitions = options.Quick ? TimingRepetitions / 3 : TimingRepetitions;
         AdapterTiming timing = _progress.Stage(

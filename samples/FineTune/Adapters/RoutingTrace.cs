@@ -7,7 +7,7 @@ namespace FineTune;
 /// <summary>Asks the routers of an adapter what they do with each domain.</summary>
 internal static class RoutingTrace
 {
-    /// <summary>Sends the held-out text of each domain through the model and reads the routers' totals.</summary>
+    /// <summary>Sends the held-out text of each domain through the model and traces the routers.</summary>
     /// <param name="model">The model with the adapter; left in training mode.</param>
     /// <param name="adapter">The adapter.</param>
     /// <param name="evaluation">The held-out text.</param>
@@ -15,45 +15,44 @@ internal static class RoutingTrace
     public static IReadOnlyList<RoutingTable> Of(
         nn.Module<Tensor, Tensor> model, AdapterHandle adapter, Evaluation evaluation)
     {
-        var routers = adapter.Layers
-            .Where(layer => layer.Value is IRoutedModule)
-            .Select(layer => (Path: layer.Key, Router: (IRoutedModule)layer.Value))
-            .ToList();
-        if (routers.Count == 0)
+        if (!adapter.Layers.Values.Any(layer => layer is IRoutedModule))
             return [];
 
         string[] domains = [.. evaluation.Inputs.Select(set => set.Domain)];
-        double[][][] shares = [.. routers.Select(entry => NewTable(entry.Router.RouteCount, domains.Length))];
+        using RouterTrace trace = RouterTrace.Record(model);
+        Dictionary<string, double[][]> shares = trace.Layers.ToDictionary(
+            layer => layer.Key, layer => NewTable(layer.Value.RouteCount, domains.Length));
         model.eval();
-        routers.ForEach(entry => entry.Router.TrackRouting = true);
         using (no_grad())
         {
             foreach ((int column, (_, Tensor inputs)) in evaluation.Inputs.Index())
             {
-                routers.ForEach(entry => entry.Router.ResetRoutingTotals());
+                trace.Clear();
                 foreach (Tensor batch in inputs.split(Evaluation.Batch))
                 {
                     using var scope = NewDisposeScope();
                     model.call(batch);
                 }
 
-                for (int i = 0; i < routers.Count; i++)
-                    Fill(shares[i], column, routers[i].Router.GetRoutingTotals());
+                foreach ((string path, RouterTraceLayer layer) in trace.Layers)
+                    Fill(shares[path], column, SharesOf(layer));
             }
         }
 
-        routers.ForEach(entry => entry.Router.TrackRouting = false);
         model.train();
-        return [.. routers.Select((entry, i) => new RoutingTable(entry.Path, domains, shares[i]))];
+        return [.. adapter.Layers.Keys.Where(shares.ContainsKey).Select(path => new RoutingTable(path, domains, shares[path]))];
     }
 
-    private static double[][] NewTable(long rows, int columns) =>
-        [.. Enumerable.Range(0, (int)rows).Select(_ => new double[columns])];
+    /// <summary>Where all routes take part in every token, only their weights tell them apart.</summary>
+    private static double[] SharesOf(RouterTraceLayer layer) =>
+        layer.K == layer.RouteCount ? layer.WeightShares() : layer.ChoiceShares();
 
-    private static void Fill(double[][] table, int column, double[] totals)
+    private static double[][] NewTable(int rows, int columns) =>
+        [.. Enumerable.Range(0, rows).Select(_ => new double[columns])];
+
+    private static void Fill(double[][] table, int column, double[] shares)
     {
-        double sum = totals.Sum();
         for (int row = 0; row < table.Length; row++)
-            table[row][column] = sum > 0 ? totals[row] / sum : 0;
+            table[row][column] = shares[row];
     }
 }

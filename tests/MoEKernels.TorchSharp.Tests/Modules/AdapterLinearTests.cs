@@ -310,7 +310,7 @@ public sealed class AdapterLinearTests
         using var model = new TestModel();
         AdapterHandle handle = model.AddAdapter(new SMoRAConfig { Rank = 4, ActiveRanks = 1, BiasUpdateRate = 0.5 });
         model.call(randn(7, 6));
-        model.UpdateRouterBias();
+        model.UpdateRouterBiases();
         foreach ((string path, AdapterLinear layer) in handle.Layers)
             Assert.That(layer.get_buffer("lora_biases")!.count_nonzero().item<long>(), Is.GreaterThan(0), path);
     }

@@ -13,7 +13,7 @@ namespace MoEKernels.TorchSharp;
 /// Beside the names of <see cref="FactoredLinear"/>, <c>state_dict</c> holds <c>lora_C</c> [E, r, r], U(-1/sqrt(r), 1/sqrt(r)) at first, and
 /// <c>lora_router.weight</c> [E, r] or [E, d_in], made as a linear layer's weight is.
 /// </remarks>
-public sealed class CoMoLLinear : FactoredLinear, IRoutedModule
+public sealed class CoMoLLinear : FactoredLinear, IRoutedModule, ITraceableRouter
 {
     private const string RouterName = "lora_router";
     private const string CoresName = "lora_C";
@@ -66,6 +66,15 @@ public sealed class CoMoLLinear : FactoredLinear, IRoutedModule
     /// <inheritdoc/>
     public void ResetRoutingTotals() => _totals.Reset();
 
+    /// <summary>Where decisions are written down.</summary>
+    private RouterTraceLayer? Trace { get; set; }
+
+    RouterTraceLayer? ITraceableRouter.Trace
+    {
+        get => Trace;
+        set => Trace = value;
+    }
+
     internal override string? MergeObstacle =>
         $"An adapter of the kind {nameof(CoMoLLinear)} cannot be merged: how its cores mix depends on the token, so no single matrix equals it.";
 
@@ -110,6 +119,7 @@ public sealed class CoMoLLinear : FactoredLinear, IRoutedModule
 
         if (TrackRouting)
             _totals.Add(result.Mixture.sum(dim: 0));
+        Trace?.Add(ids: null, result.Mixture, RouteCount);
         return output.MoveToOuterDisposeScope();
     }
 

@@ -20,7 +20,7 @@ namespace MoEKernels.TorchSharp;
 /// <see cref="UpdateRouterBias"/>, once per optimiser step, takes the step: recomputing a forward pass or splitting a batch then changes nothing.
 /// </para>
 /// </remarks>
-public sealed class SMoRALinear : FactoredLinear, IRoutedModule
+public sealed class SMoRALinear : FactoredLinear, IRoutedModule, ILoadBalancedModule, ITraceableRouter
 {
     private const string RouterName = "lora_router";
     private const string LoadBiasName = "lora_biases";
@@ -92,6 +92,15 @@ public sealed class SMoRALinear : FactoredLinear, IRoutedModule
         _load.Take(_loadBias, counts => MoeFunctional.UpdateGateBias(_loadBias, counts, _config.BiasUpdateRate));
     }
 
+    /// <summary>Where decisions are written down.</summary>
+    private RouterTraceLayer? Trace { get; set; }
+
+    RouterTraceLayer? ITraceableRouter.Trace
+    {
+        get => Trace;
+        set => Trace = value;
+    }
+
     internal override string? MergeObstacle =>
         $"An adapter of the kind {nameof(SMoRALinear)} cannot be merged: which of its ranks act depends on the token, so no single matrix equals it.";
 
@@ -131,6 +140,7 @@ public sealed class SMoRALinear : FactoredLinear, IRoutedModule
             _load.Add(result.Counts);
         if (TrackRouting)
             _totals.Add(result.Counts);
+        Trace?.Add(result.Ids, result.Gates, RouteCount);
         return output.MoveToOuterDisposeScope();
     }
 

@@ -11,7 +11,7 @@ namespace MoEKernels.TorchSharp;
 /// Names in <c>state_dict</c>: <c>weight</c> [E, d_in], made as a linear layer's weight is, and, where the options use a bias, the buffer
 /// <c>load_bias</c> [E], zeros at first, which stays f32 (f64 beside f64 weights) whatever <c>to()</c> says.
 /// </remarks>
-public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
+public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule, ILoadBalancedModule, IAuxiliaryLossModule, ITraceableRouter
 {
     private const string WeightName = "weight";
     private const string LoadBiasName = "load_bias";
@@ -19,6 +19,7 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
     private readonly GateOptions _options;
     private readonly LoadBalance _load;
     private readonly RoutingTotals _totals;
+    private readonly PendingLoss _auxiliaryLoss = new();
 
     [ComponentName(Name = WeightName)]
     private readonly Parameter _weight;
@@ -78,6 +79,51 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
     /// <inheritdoc/>
     public bool TrackRouting { get; set; }
 
+    /// <summary>
+    /// Factor of the balance loss that forward passes in training make, E sum_e f_e P_e, with f_e the share of the choices that fell on expert e and
+    /// P_e the mean of softmax(logits) over the tokens: 1 at perfect balance. At least 0; needs <see cref="GateSelect.TopK"/>. Default: 0, no
+    /// loss. Collected by <see cref="AdapterExtensions.AuxiliaryLoss"/>. Source: arXiv 2101.03961.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">The value is negative or not finite, or not 0 where nothing is selected.</exception>
+    public double BalanceLossFactor
+    {
+        get;
+        set
+        {
+            CheckFactor(value);
+            if (value > 0 && _options.Select != GateSelect.TopK)
+                throw new ArgumentOutOfRangeException(nameof(value), value, $"Expected 0 with {nameof(GateSelect)}.{_options.Select}, which chooses nothing.");
+            field = value;
+        }
+    }
+
+    /// <summary>
+    /// Factor of the z-loss that forward passes in training make, the mean square of log sum_e exp(z_e), which keeps logits small. At least 0.
+    /// Default: 0, no loss. Collected by <see cref="AdapterExtensions.AuxiliaryLoss"/>. Source: arXiv 2202.08906.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">The value is negative or not finite.</exception>
+    public double ZLossFactor
+    {
+        get;
+        set
+        {
+            CheckFactor(value);
+            field = value;
+        }
+    }
+
+    /// <inheritdoc/>
+    public Tensor? TakeAuxiliaryLoss() => _auxiliaryLoss.Take();
+
+    RouterTraceLayer? ITraceableRouter.Trace
+    {
+        get => Trace;
+        set => Trace = value;
+    }
+
+    /// <summary>Where decisions are written down.</summary>
+    private RouterTraceLayer? Trace { get; set; }
+
     /// <summary>Whether the gate has a load bias.</summary>
     public bool HasLoadBias => _loadBias is not null;
 
@@ -95,6 +141,9 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
             _load.Add(result.Counts);
         if (TrackRouting)
             _totals.Add(result.Counts ?? result.Weights.reshape(-1, RouteCount).sum(dim: 0));
+        Trace?.Add(result.Ids, result.Weights, RouteCount);
+        if (training && is_grad_enabled() && (BalanceLossFactor > 0 || ZLossFactor > 0) && input.numel() > 0)
+            _auxiliaryLoss.Add(LossOf(logits, result));
         return result.MoveToOuterDisposeScope();
     }
 
@@ -121,6 +170,8 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
         _load.Take(bias, counts => MoeFunctional.UpdateGateBias(bias, counts, rate));
     }
 
+    void ILoadBalancedModule.UpdateRouterBias() => UpdateRouterBias();
+
     /// <inheritdoc/>
     protected override void _toEpilog(ScalarType? dtype, Device? device, bool non_blocking)
     {
@@ -136,7 +187,32 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule
     protected override void Dispose(bool disposing)
     {
         if (disposing)
+        {
             _load.Dispose();
+            _auxiliaryLoss.Dispose();
+        }
         base.Dispose(disposing);
+    }
+
+    private Tensor LossOf(Tensor logits, GateResult result)
+    {
+        ScalarType type = TensorTypes.Accumulator(logits.dtype);
+        Tensor z = logits.to(type).reshape(-1, RouteCount);
+        Tensor loss = zeros([], dtype: type, device: logits.device);
+        if (BalanceLossFactor > 0)
+        {
+            // The shares carry no gradient.
+            Tensor shares = result.Counts!.detach().to(type) / (z.size(0) * ActiveExperts);
+            loss = loss + (z.softmax(-1).mean([0L]) * shares).sum() * (RouteCount * BalanceLossFactor);
+        }
+        if (ZLossFactor > 0)
+            loss = loss + z.logsumexp(-1, keepdim: false).square().mean() * ZLossFactor;
+        return loss;
+    }
+
+    private static void CheckFactor(double value)
+    {
+        if (!(value >= 0 && double.IsFinite(value)))
+            throw new ArgumentOutOfRangeException(nameof(value), value, "Expected a finite number of at least 0.");
     }
 }
