@@ -5,7 +5,7 @@ namespace MoEKernels.TorchSharp;
 /// <summary>The element types of the safetensors format and their TorchSharp twins.</summary>
 internal static class SafetensorsDType
 {
-    private static readonly (string Name, ScalarType Type, int Size)[] Known =
+    private static readonly (string Name, ScalarType? Type, int Size)[] Known =
     [
         ("F64", ScalarType.Float64, 8),
         ("I64", ScalarType.Int64, 8),
@@ -17,11 +17,20 @@ internal static class SafetensorsDType
         ("I8", ScalarType.Int8, 1),
         ("U8", ScalarType.Byte, 1),
         ("BOOL", ScalarType.Bool, 1),
+        // In the format, but not in TorchSharp: such a tensor may stand in a file beside others that are read.
+        ("U64", null, 8),
+        ("C64", null, 8),
+        ("U32", null, 4),
+        ("U16", null, 2),
+        ("F8_E4M3", null, 1),
+        ("F8_E5M2", null, 1),
+        ("F8_E8M0", null, 1),
     ];
 
-    public static string Names => string.Join(", ", Known.Select(entry => entry.Name));
+    /// <summary>The types that can be read and written.</summary>
+    public static string Names => string.Join(", ", Known.Where(entry => entry.Type is not null).Select(entry => entry.Name));
 
-    public static bool TryParse(string? name, out ScalarType type, out int size)
+    public static bool TryParse(string name, out ScalarType? type, out int size)
     {
         foreach (var entry in Known)
         {
@@ -31,7 +40,7 @@ internal static class SafetensorsDType
                 return true;
             }
         }
-        (type, size) = (default, 0);
+        (type, size) = (null, 0);
         return false;
     }
 
