@@ -175,9 +175,7 @@ inline GemmForm form_of(const Gemm& gemm, bool& swapped) {
     swapped = false;
     if (gemm.K == 0) return GemmForm::Blocks;
     if (!gemm.a.along_depth && !gemm.b.along_depth) {
-        // Few elements of depth are mostly writing, which wants rows of C.
-        constexpr int64_t kLittleDepth = 32;
-        swapped = gemm.M > kMostThinRows && gemm.N <= kMostThinRows && gemm.K > kLittleDepth;
+        swapped = gemm.M > kMostThinRows && gemm.N <= kMostThinRows;
         return swapped || gemm.M <= kMostThinRows ? GemmForm::ThinRows : GemmForm::Blocks;
     }
     swapped = swaps_operands<Acc>(gemm);

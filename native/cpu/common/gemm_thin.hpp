@@ -70,8 +70,8 @@ struct ThinTile {
  * out [Rows, Vectors * lanes]. Element (i, k) of a: a[i a_stride + k], or a[k a_stride + i] with DepthMajor, where
  * out_stride is kTaskCols.
  */
-template <class Acc, int Rows, int Vectors, bool DepthMajor, bool Continued>
-inline void sum_tile(const ThinTile<Acc>& tile, Acc* out, int64_t out_stride) {
+template <class Acc, int Rows, int Vectors, bool DepthMajor, bool Continued, class Out>
+inline void sum_tile(const ThinTile<Acc>& tile, Out* out, int64_t out_stride) {
     using V = Vec<Acc>;
     if (DepthMajor) out_stride = kTaskCols;
     const Acc* row[size_t{Rows}];
@@ -111,7 +111,7 @@ inline void sum_tile(const ThinTile<Acc>& tile, Acc* out, int64_t out_stride) {
         for (int i = 0; i < Rows; ++i) {
             MOEK_UNROLL
             for (int v = 0; v < Vectors; ++v) {
-                Acc* const target = out + i * out_stride + v * V::kLanes;
+                Out* const target = out + i * out_stride + v * V::kLanes;
                 V::store(target, V::fma(alpha, sum[i][v], V::load(target)));
             }
         }
@@ -134,33 +134,43 @@ inline void sum_tile(const ThinTile<Acc>& tile, Acc* out, int64_t out_stride) {
 }
 
 // Two copies of the loop: with one, the compiler computes the addresses of `out` ahead of it and runs out of registers.
-template <class Acc, int Rows, int Vectors, bool DepthMajor>
-void multiply_thin(const ThinTile<Acc>& tile, Acc* out, int64_t out_stride) {
+template <class Acc, int Rows, int Vectors, bool DepthMajor, class Out>
+void multiply_thin(const ThinTile<Acc>& tile, void* out, int64_t out_stride) {
     if (tile.sums == Sums::Continue) {
-        sum_tile<Acc, Rows, Vectors, DepthMajor, true>(tile, out, out_stride);
+        sum_tile<Acc, Rows, Vectors, DepthMajor, true>(tile, static_cast<Acc*>(out), out_stride);
     } else {
-        sum_tile<Acc, Rows, Vectors, DepthMajor, false>(tile, out, out_stride);
+        sum_tile<Acc, Rows, Vectors, DepthMajor, false>(tile, static_cast<Out*>(out), out_stride);
     }
 }
 
+/** `out` in the accumulator type, or another that the kernel was found for. */
 template <class Acc>
-using ThinKernel = void (*)(const ThinTile<Acc>& tile, Acc* out, int64_t out_stride);
+using ThinKernel = void (*)(const ThinTile<Acc>& tile, void* out, int64_t out_stride);
 
-template <class Acc, int Vectors, bool DepthMajor, int MostRows, int Rows = 1>
+template <class Acc, int Vectors, bool DepthMajor, int MostRows, class Out = Acc, int Rows = 1>
 inline ThinKernel<Acc> find_thin_kernel(int64_t rows) {
     if constexpr (Rows == MostRows) {
-        return multiply_thin<Acc, Rows, Vectors, DepthMajor>;
+        return multiply_thin<Acc, Rows, Vectors, DepthMajor, Out>;
     } else {
-        if (rows == Rows) return multiply_thin<Acc, Rows, Vectors, DepthMajor>;
-        return find_thin_kernel<Acc, Vectors, DepthMajor, MostRows, Rows + 1>(rows);
+        if (rows == Rows) return multiply_thin<Acc, Rows, Vectors, DepthMajor, Out>;
+        return find_thin_kernel<Acc, Vectors, DepthMajor, MostRows, Out, Rows + 1>(rows);
     }
 }
 
 /** For rows that are contiguous along depth, and `width` columns: one or two registers. */
-template <class Acc>
+template <class Acc, class Out = Acc>
 inline ThinKernel<Acc> find_row_kernel(int64_t rows, int64_t width) {
-    return width == kTileCols<Acc> ? find_thin_kernel<Acc, kTileVectors, false, kThinTileRows2>(rows)
-                                   : find_thin_kernel<Acc, 1, false, kThinTileRows>(rows);
+    return width == kTileCols<Acc> ? find_thin_kernel<Acc, kTileVectors, false, kThinTileRows2, Out>(rows)
+                                   : find_thin_kernel<Acc, 1, false, kThinTileRows, Out>(rows);
+}
+
+template <class Acc>
+inline ThinKernel<Acc> find_row_kernel(int64_t rows, int64_t width, int32_t out_dtype) {
+    if constexpr (sizeof(Acc) == sizeof(float)) {
+        if (out_dtype == MOEK_DTYPE_BF16) return find_row_kernel<Acc, bf16>(rows, width);
+        if (out_dtype == MOEK_DTYPE_F16) return find_row_kernel<Acc, f16>(rows, width);
+    }
+    return find_row_kernel<Acc>(rows, width);
 }
 
 /** out += chain, or out = chain; `count` is a multiple of the lanes. */
@@ -183,10 +193,9 @@ inline bool is_in_place(const GemmOperand& operand, int64_t vectors, int64_t dep
            operand.split >= (operand.along_depth ? vectors : depth);
 }
 
-/** Tiles can be formed in C itself, by one `multiply_thin` each. */
-template <class Acc>
+/** Whole tiles can be written to C by `multiply_thin` itself. */
 inline bool is_direct(const GemmResult& c) {
-    return c.row_major && c.dtype == kAccDtype<Acc> && !c.hook.apply;
+    return c.row_major && !c.hook.apply;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -226,7 +235,8 @@ inline void thin_columns_block(const Gemm& gemm, int64_t row0, int64_t rows, voi
     const int64_t depths = ceil_div(gemm.K, kDepth);
     const int64_t depths_at_once = gemm.packed != nullptr ? depths : kTaskCols / width;
     const bool a_in_place = is_in_place<Acc>(gemm.a, gemm.M, gemm.K);
-    const bool c_direct = is_direct<Acc>(c) && gemm.N == width && gemm.alpha == 1 && !c.accumulate;
+    const bool c_direct =
+        is_direct(c) && c.dtype == kAccDtype<Acc> && gemm.N == width && gemm.alpha == 1 && !c.accumulate;
     const int64_t groups = ceil_div(rows, width == kTileCols<Acc> ? kThinTileRows2 : kThinTileRows);
     for (int64_t first = 0; first < depths; first += depths_at_once) {
         const int64_t last = first + depths_at_once < depths ? first + depths_at_once : depths;
@@ -358,7 +368,7 @@ inline void shallow_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t 
     const int64_t K = gemm.K;
     const bool a_in_place = is_in_place<Acc>(gemm.a, gemm.M, K);
     const bool b_in_place = reads_shallow_in_place<Acc>(gemm);
-    const bool c_direct = is_direct<Acc>(c);
+    const bool c_direct = is_direct(c);
     const Acc alpha = static_cast<Acc>(gemm.alpha);
     const Acc* packed = block;
     if (gemm.packed != nullptr) {
@@ -379,7 +389,7 @@ inline void shallow_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t 
         } else {
             pack_a(gemm.a, row0 + i0, count, 0, K, panel);
         }
-        const ThinKernel<Acc> multiply = find_row_kernel<Acc>(count, kCols);
+        const ThinKernel<Acc> multiply = find_row_kernel<Acc>(count, kCols, c.dtype);
         for (int64_t strip0 = 0; strip0 < cols; strip0 += kTaskCols) {
             const int64_t strip_cols = cols - strip0 < kTaskCols ? cols - strip0 : kTaskCols;
             int64_t written = 0;  // of the strip's columns, to C
@@ -393,14 +403,14 @@ inline void shallow_block(const Gemm& gemm, int64_t row0, int64_t rows, int64_t 
                     tile.b = static_cast<const Acc*>(operand_at(gemm.b, col0 + at, 0));
                     tile.b_stride = gemm.b.stride;
                 }
-                const ThinKernel<Acc> run = width == kCols ? multiply : find_row_kernel<Acc>(count, width);
                 if (c_direct && whole) {
                     tile.sums = c.accumulate ? Sums::Add : Sums::Store;
                     tile.alpha = alpha;
-                    run(tile, static_cast<Acc*>(c.data) + (row0 + i0) * c.stride + col0 + at, c.stride);
+                    const ThinKernel<Acc> run = width == kCols ? multiply : find_row_kernel<Acc>(count, width, c.dtype);
+                    run(tile, element(c.data, c.dtype, (row0 + i0) * c.stride + col0 + at), c.stride);
                     written = j + width;
                 } else {
-                    run(tile, strip + j, kTaskCols);
+                    find_row_kernel<Acc>(count, width)(tile, strip + j, kTaskCols);
                 }
             }
             if (written < strip_cols) {

@@ -248,17 +248,11 @@ void Run::input_gradient() {
 
 void Run::weight_gradients() {
     if (args().dB != nullptr) {
-        // dB or dB^T, which have the same bits: few tokens are mostly writing, which wants rows of dB; many are mostly
-        // reading, which wants rows of dy.
-        constexpr int64_t kFewTokens = 32;
-        const GemmOperand v = saved_columns(call_.v, args().r, core_hook());
-        const GemmOperand dy = columns_of(args().dy, args().y_dtype, args().dy_stride);
-        const bool rank_major = args().b_layout == MOEK_B_LAYOUT_RANK_BY_OUT;
-        const bool by_rank = rank_major || args().T > kFewTokens;
+        // As dB^T, whatever the layout: its bits are the same, and dy is read in rows.
         GemmResult dB = gradient(args().dB, args().dB_stride);
-        dB.row_major = by_rank == rank_major;
-        multiply(by_rank ? args().r : args().d_out, by_rank ? args().d_out : args().r, args().T, by_rank ? v : dy,
-                 by_rank ? dy : v, dB, args().scale);
+        dB.row_major = args().b_layout == MOEK_B_LAYOUT_RANK_BY_OUT;
+        multiply(args().r, args().d_out, args().T, saved_columns(call_.v, args().r, core_hook()),
+                 columns_of(args().dy, args().y_dtype, args().dy_stride), dB, args().scale);
     }
     if (args().dC != nullptr) {
         multiply(args().E * args().r, args().r, args().T, columns_of(nullptr, accumulator_, 0, weighted_ranks_hook()),
