@@ -5,7 +5,7 @@ namespace MoEKernels.TorchSharp;
 
 /// <summary>
 /// An adapter as PEFT saves it, in host memory: the configuration (<c>adapter_config.json</c>) and the tensors by PEFT's names
-/// (<c>adapter_model.safetensors</c>). It knows no model; it is brought into one and taken out of one by extension methods, and
+/// (<c>adapter_model.safetensors</c>). It knows no model; <see cref="Apply"/> brings it into one, <see cref="Extract"/> takes it out of one, and
 /// <see cref="PeftMath"/> computes with whole adapters.
 /// </summary>
 /// <remarks>
@@ -20,7 +20,7 @@ namespace MoEKernels.TorchSharp;
 /// <item><term>anything else</term><description>tensors of <see cref="PeftConfig.ModulesToSave"/>, biases of the base model; kept as they are</description></item>
 /// </list>
 /// </remarks>
-public sealed class PeftAdapter : IDisposable
+public sealed partial class PeftAdapter : IDisposable
 {
     /// <summary>Name of the weights' file in an adapter's folder.</summary>
     public const string WeightsFileName = "adapter_model.safetensors";

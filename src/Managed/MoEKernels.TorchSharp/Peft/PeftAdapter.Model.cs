@@ -1,0 +1,101 @@
+using static TorchSharp.torch;
+
+namespace MoEKernels.TorchSharp;
+
+public sealed partial class PeftAdapter
+{
+    // Our modules hold CoMoL's cores in one tensor.
+    private const string CoresSuffix = ".lora_C";
+
+    /// <summary>Adds the adapter to a model: new modules on exactly the adapter's layers, with its values.</summary>
+    /// <remarks>
+    /// The values are copied; they become f32 below a half-precision base layer. CoMoL's files do not tell the merged core's dropout, which the authors'
+    /// code also applies; it is off here, see <see cref="CoMoLConfig.MergedCoreDropout"/>.
+    /// </remarks>
+    /// <param name="model">The model. Its paths are those of the adapter without <c>base_model.model.</c></param>
+    /// <param name="name">The adapter's name in the model.</param>
+    /// <returns>The adapter's handle.</returns>
+    /// <exception cref="InvalidDataException">The model lacks a layer or module of the adapter, or one has another shape. The model is as it was then.</exception>
+    /// <exception cref="NotSupportedException">The adapter has something that this library's modules do not compute; the message names the field.</exception>
+    /// <exception cref="InvalidOperationException">The model has an adapter of that name, or a field cannot hold one.</exception>
+    public AdapterHandle Apply(nn.Module model, string name = AdapterName.Default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        AdapterName.Check(name);
+        AdapterConfig config = PeftConversion.ToAdapterConfig(this);
+        var linears = model.named_modules().Where(entry => entry.module is global::TorchSharp.Modules.Linear or AdapterLinear or AdaptedLinear).Select(entry => entry.name).ToHashSet(StringComparer.Ordinal);
+        if (_layers.Keys.FirstOrDefault(path => !linears.Contains(path)) is { } missing)
+            throw new InvalidDataException($"The model has no Linear layer '{missing}', which the adapter has; its layers are {string.Join(", ", linears.Order(StringComparer.Ordinal).Take(40))}.");
+        AdapterHandle handle = model.AddAdapter(name, config);
+        try
+        {
+            CopyInto(handle);
+            return handle;
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A copy of an adapter in a model, in host memory.</summary>
+    /// <param name="handle">The adapter.</param>
+    /// <exception cref="NotSupportedException">The method has no form in PEFT's files here.</exception>
+    public static PeftAdapter Extract(AdapterHandle handle)
+    {
+        ArgumentNullException.ThrowIfNull(handle);
+        PeftConfig config = PeftConversion.ToPeftConfig(handle.Configuration, handle.Layers.Keys);
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
+        foreach ((string name, Tensor tensor) in handle.NamedTensors())
+        {
+            if (handle.Configuration is CoMoLConfig && name.EndsWith(CoresSuffix, StringComparison.Ordinal))
+            {
+                string path = name[..^CoresSuffix.Length];
+                for (int e = 0; e < tensor.size(0); e++)
+                    tensors.Add(PeftKeys.Of(path, PeftKeys.Core(e)), tensor[e].detach().cpu().clone());
+            }
+            else
+            {
+                tensors.Add(PeftKeys.Prefix + name, tensor.detach().cpu().clone());
+            }
+        }
+        return new PeftAdapter(config, tensors);
+    }
+
+    private void CopyInto(AdapterHandle handle)
+    {
+        if (handle.Layers.Keys.FirstOrDefault(path => !_layers.ContainsKey(path)) is { } extra)
+            throw new InvalidDataException($"The model's layer '{extra}' ends with the path of one of the adapter's layers, but the adapter has no tensors for it.");
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var source = new Dictionary<string, Tensor>(StringComparer.Ordinal);
+        foreach ((string key, Tensor tensor) in _tensors)
+        {
+            bool isPart = PeftKeys.TrySplit(key, out string path, out string part);
+            if (!isPart || !part.StartsWith(PeftKeys.CorePrefix, StringComparison.Ordinal))
+                source.Add(isPart ? $"{path}.{part}" : PeftKeys.WithoutPrefix(key), tensor);
+        }
+        if (handle.Configuration is CoMoLConfig comol)
+        {
+            foreach (string path in _layers.Keys)
+                source.Add(path + CoresSuffix, stack(Enumerable.Range(0, (int)comol.Experts).Select(e => Part(path, PeftKeys.Core(e))).ToArray()));
+        }
+        var target = handle.NamedTensors().ToDictionary(entry => entry.Name, entry => entry.Tensor, StringComparer.Ordinal);
+        foreach ((string name, Tensor tensor) in target)
+        {
+            if (!source.TryGetValue(name, out Tensor? got))
+                throw new InvalidDataException($"The adapter has no tensor '{name}'; expected one of shape [{string.Join(", ", tensor.shape)}].");
+            if (!got.shape.AsSpan().SequenceEqual(tensor.shape))
+                throw new InvalidDataException($"The adapter's tensor '{name}' has shape [{string.Join(", ", got.shape)}]; expected [{string.Join(", ", tensor.shape)}].");
+        }
+        if (source.Keys.FirstOrDefault(name => !target.ContainsKey(name)) is { } unknown)
+            throw new InvalidDataException($"The adapter has a tensor '{unknown}', for which the model has no place.");
+        foreach ((string name, Tensor tensor) in target)
+            tensor.copy_(source[name]);
+    }
+
+    private Tensor Part(string path, string part) => _tensors.TryGetValue(PeftKeys.Of(path, part), out Tensor? tensor) ? tensor : _tensors[$"{path}.{part}"];
+}
