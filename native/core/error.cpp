@@ -41,6 +41,12 @@ const char* last_error() noexcept {
     return t_last_error;
 }
 
+void detail::name_failure(const char* function) noexcept {
+    char message[kLastErrorSize];
+    copy_text(t_last_error, message, kLastErrorSize);
+    set_last_error(function, message);
+}
+
 moek_status detail::translate_exception(const char* function) noexcept {
     try {
         throw;

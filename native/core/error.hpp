@@ -31,10 +31,12 @@ const char* last_error() noexcept;
 namespace detail {
 // Translates the exception in flight. `function` starts the text.
 moek_status translate_exception(const char* function) noexcept;
+// Puts `function` ahead of the text that a backend has set.
+void name_failure(const char* function) noexcept;
 }  // namespace detail
 
 // Runs the body of the C function named `function`. The body returns nothing, or the status of a backend that has
-// already set the text.
+// already set the text, without a function's name.
 template <class Body>
 moek_status guarded(const char* function, Body&& body) noexcept {
     try {
@@ -42,7 +44,9 @@ moek_status guarded(const char* function, Body&& body) noexcept {
             body();
             return MOEK_STATUS_CODE_OK;
         } else {
-            return body();
+            const moek_status status = body();
+            if (status != MOEK_STATUS_CODE_OK) detail::name_failure(function);
+            return status;
         }
     } catch (...) {
         return detail::translate_exception(function);

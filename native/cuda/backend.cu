@@ -1,6 +1,7 @@
 // The CUDA backend's table. An op adds its functions here; slots left null are answered with UNSUPPORTED by the core.
 #include "core/backend.hpp"
 #include "cuda/common/error.hpp"
+#include "cuda/core_merge/core_merge.hpp"
 #include "cuda/device/device.hpp"
 #include "cuda/device/event.hpp"
 #include "cuda/device/graph.hpp"
@@ -36,6 +37,10 @@ moek_backend make_table() {
     table.rank_lora_forward = rank_lora_forward;
     table.rank_lora_backward_workspace = rank_lora_backward_workspace;
     table.rank_lora_backward = rank_lora_backward;
+    table.core_merge_forward_workspace = core_merge_forward_workspace;
+    table.core_merge_forward = core_merge_forward;
+    table.core_merge_backward_workspace = core_merge_backward_workspace;
+    table.core_merge_backward = core_merge_backward;
     table.dropout_mask = dropout_mask;
     table.memory_query = memory_query;
     table.memory_allocate = memory_allocate;

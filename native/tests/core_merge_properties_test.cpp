@@ -367,14 +367,15 @@ TEST(CoreMergeNan, TokensOfNanAddNothingToAnyGradient) {
                 for (int64_t o = 0; o < c.d_out; ++o) EXPECT_EQ(call.y.at(3, o), 0);
                 for (int64_t d = 0; d < c.d_in; ++d) EXPECT_EQ(call.dx.at(139, d), 0);
                 for (double value : gradient.dA) EXPECT_TRUE(std::isfinite(value));
-                EXPECT_TRUE(near(call.y, expected.y, 1e-12, fine(1e-12))) << "y";
-                EXPECT_TRUE(near(call.dx, gradient.dx, 1e-12, fine(1e-12))) << "dx";
-                EXPECT_TRUE(near(call.drouter_input, gradient.drouter_input, 1e-12, fine(1e-12))) << "drouter_input";
-                EXPECT_TRUE(near(call.dA, gradient.dA, 1e-11, fine(1e-11))) << "dA";
-                EXPECT_TRUE(near(call.dB, gradient.dB, 1e-11, fine(1e-11))) << "dB";
-                EXPECT_TRUE(near(call.dC, gradient.dC, 1e-11, fine(1e-11))) << "dC";
-                EXPECT_TRUE(near(call.dW_g, gradient.dW_g, 1e-11, fine(1e-11))) << "dW_g";
-                EXPECT_TRUE(near(call.dp, gradient.dp, 1e-12, fine(1e-12))) << "dp";
+                EXPECT_TRUE(near(call.y, expected.y, fine(1e-12), fine(1e-12))) << "y";
+                EXPECT_TRUE(near(call.dx, gradient.dx, fine(1e-12), fine(1e-12))) << "dx";
+                EXPECT_TRUE(near(call.drouter_input, gradient.drouter_input, fine(1e-12), fine(1e-12)))
+                    << "drouter_input";
+                EXPECT_TRUE(near(call.dA, gradient.dA, fine(1e-11), fine(1e-11))) << "dA";
+                EXPECT_TRUE(near(call.dB, gradient.dB, fine(1e-11), fine(1e-11))) << "dB";
+                EXPECT_TRUE(near(call.dC, gradient.dC, fine(1e-11), fine(1e-11))) << "dC";
+                EXPECT_TRUE(near(call.dW_g, gradient.dW_g, fine(1e-11), fine(1e-11))) << "dW_g";
+                EXPECT_TRUE(near(call.dp, gradient.dp, fine(1e-12), fine(1e-12))) << "dp";
             }
         }
     }

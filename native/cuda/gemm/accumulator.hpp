@@ -5,8 +5,13 @@
 //   Math::kExact        f32 operands, one fused multiply-add after the other in the order of the depth
 //
 // An accumulator belongs to kProductThreads threads and covers kBlockRows x kBlockColumns results. `multiply` adds one
-// pipeline stage; `for_each` visits the thread's own results as f(row, column, value). A result's bits depend on its own
-// row, column and depth only.
+// pipeline stage, `multiply_part` the first `count` steps of the left tile times as many of the right one from
+// `right_depth` on, both multiples of kStep. `for_each` visits the thread's own results as f(row, column, value). A
+// result's bits depend on its own row, column and depth only.
+//
+// A thread's results lie in kOwnRows rows, `own_row(i)`. `combine` visits them together with those of another accumulator
+// of the same type, as f(i, value, other). The kRowThreads neighbouring threads that have results in the same rows see
+// kBlockColumns / kRowParts columns of them, part `row_part()`.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -60,6 +65,27 @@ class MmaAccumulator {
         for_each([](int, int, float& sum) { sum = 0; });
     }
 
+    static constexpr int kOwnRows = WarpGrid<kBlockColumns>::kRows / 8;
+    static constexpr int kRowThreads = 4;
+    static constexpr int kRowParts = WarpGrid<kBlockColumns>::kAcross;
+
+    static __device__ __forceinline__ int own_row(int i) {
+        return Grid::first_row() + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * i;
+    }
+    static __device__ __forceinline__ int row_part() { return static_cast<int>(threadIdx.x) / 32 % kRowParts; }
+
+    template <class Visitor>
+    __device__ __forceinline__ void combine(const MmaAccumulator& other, Visitor&& visit) {
+#pragma unroll
+        for (int i = 0; i < kTilesDown; ++i) {
+#pragma unroll
+            for (int j = 0; j < kTilesAcross; ++j) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) visit(2 * i + e / 2, sum_[i][j][e], other.sum_[i][j][e]);
+            }
+        }
+    }
+
   protected:
     using Grid = WarpGrid<kBlockColumns>;
     static constexpr int kTilesDown = Grid::kRows / 16;
@@ -74,19 +100,27 @@ class Accumulator;
 template <class Left, class Right>
 class Accumulator<Math::kTensorCore, Left, Right> : public MmaAccumulator<Right::kRows> {
   public:
+    static constexpr int kStep = 16;
+
     template <class Operand>
     __device__ __forceinline__ void multiply(const unsigned char* left, const unsigned char* right) {
+        multiply_part<Operand>(left, right, 0, Left::kDepth);
+    }
+
+    template <class Operand>
+    __device__ __forceinline__ void multiply_part(const unsigned char* left, const unsigned char* right,
+                                                  int right_depth, int count) {
         const int lane = static_cast<int>(threadIdx.x) % 32;
         // With 64 sums a thread has no registers left for the addresses of a whole stage.
 #pragma unroll(Base::kTilesAcross == 8 ? 1 : 4)
-        for (int depth = 0; depth < Left::kDepth; depth += 16) {
+        for (int depth = 0; depth < count; depth += kStep) {
             uint32_t a[Base::kTilesDown][4];
 #pragma unroll
             for (int i = 0; i < Base::kTilesDown; ++i) load_left(a[i], left, Grid::first_row() + 16 * i, depth, lane);
 #pragma unroll
             for (int j = 0; j < Base::kTilesAcross; j += 2) {
                 uint32_t b[4];  // of two neighbouring tiles of 8 columns
-                load_right(b, right, Grid::first_column() + 8 * j, depth, lane);
+                load_right(b, right, Grid::first_column() + 8 * j, right_depth + depth, lane);
                 const uint32_t first[2] = {b[0], b[1]};
                 const uint32_t second[2] = {b[2], b[3]};
 #pragma unroll
@@ -127,12 +161,20 @@ class Accumulator<Math::kTensorCore, Left, Right> : public MmaAccumulator<Right:
 template <class Left, class Right>
 class Accumulator<Math::kTf32, Left, Right> : public MmaAccumulator<Right::kRows> {
   public:
+    static constexpr int kStep = 8;
+
     template <class Operand>
     __device__ __forceinline__ void multiply(const unsigned char* left, const unsigned char* right) {
+        multiply_part<Operand>(left, right, 0, Left::kDepth);
+    }
+
+    template <class Operand>
+    __device__ __forceinline__ void multiply_part(const unsigned char* left, const unsigned char* right,
+                                                  int right_depth, int count) {
         const int group = static_cast<int>(threadIdx.x) % 32 / 4;
         const int member = static_cast<int>(threadIdx.x) % 4;
 #pragma unroll
-        for (int depth = 0; depth < Left::kDepth; depth += 8) {
+        for (int depth = 0; depth < count; depth += kStep) {
             uint32_t a[Base::kTilesDown][4];
 #pragma unroll
             for (int i = 0; i < Base::kTilesDown; ++i) {
@@ -145,8 +187,8 @@ class Accumulator<Math::kTf32, Left, Right> : public MmaAccumulator<Right::kRows
 #pragma unroll
             for (int j = 0; j < Base::kTilesAcross; ++j) {
                 const int column = Grid::first_column() + 8 * j + group;
-                const uint32_t b[2] = {load<Right>(right, column, depth + member),
-                                       load<Right>(right, column, depth + member + 4)};
+                const uint32_t b[2] = {load<Right>(right, column, right_depth + depth + member),
+                                       load<Right>(right, column, right_depth + depth + member + 4)};
 #pragma unroll
                 for (int i = 0; i < Base::kTilesDown; ++i) mma_m16n8k8_tf32(Base::sum_[i][j], a[i], b);
             }
@@ -181,13 +223,40 @@ class Accumulator<Math::kExact, Left, Right> {
         for_each([](int, int, float& sum) { sum = 0; });
     }
 
+    static constexpr int kStep = 4;
+    static constexpr int kOwnRows = kBlockRows / 16;
+    static constexpr int kRowThreads = 16;
+    static constexpr int kRowParts = 1;
+
+    static __device__ __forceinline__ int own_row(int i) {
+        return row(i);
+    }
+    static __device__ __forceinline__ int row_part() {
+        return 0;
+    }
+
+    template <class Visitor>
+    __device__ __forceinline__ void combine(const Accumulator& other, Visitor&& visit) {
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+            for (int j = 0; j < kColumns; ++j) visit(i, sum_[i][j], other.sum_[i][j]);
+        }
+    }
+
     template <class Operand>
     __device__ __forceinline__ void multiply(const unsigned char* left, const unsigned char* right) {
+        multiply_part<Operand>(left, right, 0, Left::kDepth);
+    }
+
+    template <class Operand>
+    __device__ __forceinline__ void multiply_part(const unsigned char* left, const unsigned char* right,
+                                                  int right_depth, int count) {
         // Unrolled by two at the most: more only fills the instruction cache.
 #pragma unroll 2
-        for (int depth = 0; depth < Left::kDepth; depth += 4) {
+        for (int depth = 0; depth < count; depth += kStep) {
             float b[kColumns][4];
-            load_columns(b, right, depth);
+            load_columns(b, right, right_depth + depth);
 #pragma unroll
             for (int i = 0; i < kRows; i += 4) {
                 float a[4][4];

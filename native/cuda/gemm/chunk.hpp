@@ -32,23 +32,26 @@ __device__ __forceinline__ void store_chunk(unsigned char* target, const float (
 template <int kCount, class Stored>
 __device__ __forceinline__ void load_values(float (&values)[kCount], const Stored* source, int valid, bool aligned) {
     constexpr int kVector = kChunkElements<Stored>;
-    if (aligned && valid >= kCount) {
+    // Fewer elements than 16 bytes hold start at any multiple of their own size.
+    if constexpr (kCount % kVector == 0) {
+        if (aligned && valid >= kCount) {
 #pragma unroll
-        for (int i = 0; i < kCount; i += kVector) {
-            if constexpr (std::is_same_v<Stored, float>) {
-                const float4 v = *reinterpret_cast<const float4*>(source + i);
-                values[i] = v.x, values[i + 1] = v.y, values[i + 2] = v.z, values[i + 3] = v.w;
-            } else {
-                const uint4 v = *reinterpret_cast<const uint4*>(source + i);
-                const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+            for (int i = 0; i < kCount; i += kVector) {
+                if constexpr (std::is_same_v<Stored, float>) {
+                    const float4 v = *reinterpret_cast<const float4*>(source + i);
+                    values[i] = v.x, values[i + 1] = v.y, values[i + 2] = v.z, values[i + 3] = v.w;
+                } else {
+                    const uint4 v = *reinterpret_cast<const uint4*>(source + i);
+                    const uint32_t words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-                for (int w = 0; w < 4; ++w) {
-                    const float2 pair = unpack2<Stored>(words[w]);
-                    values[i + 2 * w] = pair.x, values[i + 2 * w + 1] = pair.y;
+                    for (int w = 0; w < 4; ++w) {
+                        const float2 pair = unpack2<Stored>(words[w]);
+                        values[i + 2 * w] = pair.x, values[i + 2 * w + 1] = pair.y;
+                    }
                 }
             }
+            return;
         }
-        return;
     }
 #pragma unroll
     for (int i = 0; i < kCount; ++i) values[i] = i < valid ? to_float(source[i]) : 0.0f;

@@ -24,6 +24,11 @@ struct TokenOperand {
     Dropout dropout = {};
 };
 
+// Columns of a matrix in the workspace that is an operand of a product: rows of whole 16-byte chunks for every type.
+inline int64_t operand_pitch(int64_t columns) {
+    return (columns + 7) / 8 * 8;
+}
+
 // Which of a weight matrix' two indices is the sum's.
 enum class WeightOrder {
     kDepthInLine,  // [columns, depth]: W, as in a linear layer

@@ -68,11 +68,12 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
     }
 }
 
-template <class Operand, Math kMath>
-void launch_weight_gradient(const WeightGradient& gradient, cudaStream_t stream) {
-    using Source = TokenSource<Operand>;
-    WeightGradientParameters<Source, Source> call = {};
-    call.tokens = make_source<Operand>(gradient.tokens, gradient.T);
+// `tokens` is what gradient.tokens describes, or another source of its shape.
+template <class Operand, Math kMath, class Tokens>
+void launch_weight_gradient(const WeightGradient& gradient, const Tokens& tokens, cudaStream_t stream) {
+    using Left = TokenSource<Operand>;
+    WeightGradientParameters<Tokens, Left> call = {};
+    call.tokens = tokens;
     call.left = make_source<Operand>(gradient.left, gradient.T);
     call.targets = targets_of(gradient);
     call.partials = gradient.plan.splits > 1 ? gradient.partials : nullptr;
@@ -84,8 +85,13 @@ void launch_weight_gradient(const WeightGradient& gradient, cudaStream_t stream)
                     static_cast<unsigned>(gradient.plan.splits));
     with_block_columns(gradient.plan.block_columns, [&](auto columns) {
         using P = Product<kMath, Operand, Along::kRows, Along::kRows, decltype(columns)::value>;
-        launch(weight_gradient_kernel<P, Source, Source>, grid, dim3(kProductThreads), P::kSharedBytes, stream, call);
+        launch(weight_gradient_kernel<P, Tokens, Left>, grid, dim3(kProductThreads), P::kSharedBytes, stream, call);
     });
+}
+
+template <class Operand, Math kMath>
+void launch_weight_gradient(const WeightGradient& gradient, cudaStream_t stream) {
+    launch_weight_gradient<Operand, kMath>(gradient, make_source<Operand>(gradient.tokens, gradient.T), stream);
 }
 
 }  // namespace moek::cuda

@@ -9,11 +9,6 @@
 
 namespace moek::cuda {
 
-// Columns of a matrix in the workspace that is an operand of a product: rows of whole 16-byte chunks for every type.
-inline int64_t operand_pitch(int64_t columns) {
-    return (columns + 7) / 8 * 8;
-}
-
 struct RankLoraOperands {
     explicit RankLoraOperands(const moek_rank_lora_args& given)
         : args(given),
