@@ -367,14 +367,15 @@ TEST(CoreMergeNan, TokensOfNanAddNothingToAnyGradient) {
                 for (int64_t o = 0; o < c.d_out; ++o) EXPECT_EQ(call.y.at(3, o), 0);
                 for (int64_t d = 0; d < c.d_in; ++d) EXPECT_EQ(call.dx.at(139, d), 0);
                 for (double value : gradient.dA) EXPECT_TRUE(std::isfinite(value));
+                const double sums = on_cuda() ? 2e-5 : 1e-11;  // over 140 tokens, some of which cancel
                 EXPECT_TRUE(near(call.y, expected.y, fine(1e-12), fine(1e-12))) << "y";
                 EXPECT_TRUE(near(call.dx, gradient.dx, fine(1e-12), fine(1e-12))) << "dx";
                 EXPECT_TRUE(near(call.drouter_input, gradient.drouter_input, fine(1e-12), fine(1e-12)))
                     << "drouter_input";
-                EXPECT_TRUE(near(call.dA, gradient.dA, fine(1e-11), fine(1e-11))) << "dA";
-                EXPECT_TRUE(near(call.dB, gradient.dB, fine(1e-11), fine(1e-11))) << "dB";
-                EXPECT_TRUE(near(call.dC, gradient.dC, fine(1e-11), fine(1e-11))) << "dC";
-                EXPECT_TRUE(near(call.dW_g, gradient.dW_g, fine(1e-11), fine(1e-11))) << "dW_g";
+                EXPECT_TRUE(near(call.dA, gradient.dA, sums, sums)) << "dA";
+                EXPECT_TRUE(near(call.dB, gradient.dB, sums, sums)) << "dB";
+                EXPECT_TRUE(near(call.dC, gradient.dC, sums, sums)) << "dC";
+                EXPECT_TRUE(near(call.dW_g, gradient.dW_g, sums, sums)) << "dW_g";
                 EXPECT_TRUE(near(call.dp, gradient.dp, fine(1e-12), fine(1e-12))) << "dp";
             }
         }
