@@ -61,8 +61,12 @@ struct WeightedCores {
     }
 };
 
+// How many blocks a multiprocessor holds. With tiles of 64 columns two would leave a register too few on 9.0.
+template <class P>
+inline constexpr int kMixBlocks = P::kMath == Math::kTensorCore&& P::kBlockColumns != 64 ? 2 : 1;
+
 template <class P, class Weight>
-__global__ void __launch_bounds__(kProductThreads, P::kMath == Math::kTensorCore ? 2 : 1)
+__global__ void __launch_bounds__(kProductThreads, kMixBlocks<P>)
     mix_kernel(const MixParameters<typename P::Operand, Weight> call) {
     using Operand = typename P::Operand;
     MOEK_DYNAMIC_SHARED(unsigned char, shared);
