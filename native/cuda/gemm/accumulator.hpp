@@ -72,7 +72,9 @@ class MmaAccumulator {
     static __device__ __forceinline__ int own_row(int i) {
         return Grid::first_row() + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * i;
     }
-    static __device__ __forceinline__ int row_part() { return static_cast<int>(threadIdx.x) / 32 % kRowParts; }
+    static __device__ __forceinline__ int row_part() {
+        return static_cast<int>(threadIdx.x) / 32 % kRowParts;
+    }
 
     template <class Visitor>
     __device__ __forceinline__ void combine(const MmaAccumulator& other, Visitor&& visit) {
