@@ -4,7 +4,8 @@
 // elements through shared memory of the team's own (gate_row_backward.cuh). A team writes, or with ACCUMULATE_OUTPUT
 // adds to, its own row of dlogits, and every sum has a fixed order: same inputs, same bits.
 // Ids. An id outside 0 .. E - 1 is passed over: its slot adds nothing to dlogits, and nothing is read or written out of
-// bounds. The CPU reports such an id; a GPU could do so only by making the host wait for its data.
+// bounds. The CPU reports such an id; a GPU could do so only by making the host wait for its data. Of an id that appears
+// twice in a row, which forward never makes, the first counts.
 // Bytes. The least there is: T E logits and T k ids and dweights in, T E dlogits out. At E = 64, k = 8 that is 5 MB in f32
 // for T = 8192, two microseconds of a large GPU's bandwidth; the launch, and the chain of dependent instructions in a row
 // (three sums), weigh as much.

@@ -12,36 +12,39 @@
 
 namespace moek::cuda {
 
-struct alignas(8) SlotEntry {
-    int slot;
+// One for every element that a team has room for. Two arrays side by side: `slot` is an element's, `value` a slot's.
+struct SlotEntry {
+    uint32_t slot;
     float value;
 };
 
 // Finds for each of the thread's elements its slot (-1: not selected) and values[slot] (0 where not selected). `ids` [k]
-// and `values` [k] may be anywhere; an id outside 0 .. E - 1 is passed over. `entries` is shared memory of the team's
-// own, Team::kThreads * kPerThread of them, and free again when the function returns. `exists` is false for a row that
-// is not there: its ids are not read.
+// and `values` [k] may be anywhere; an id outside 0 .. E - 1 is passed over, and of an id that appears twice the first
+// counts. `entries` is shared memory of the team's own, Team::kThreads * kPerThread of them; a barrier has to follow before
+// anything but this function uses it. `exists` is false for a row that is not there: its ids are not read.
 template <int kPerThread, class Team>
 __device__ __forceinline__ void elements_of_slots(const Team& team, int E, int k, bool exists, const int32_t* ids,
                                                   const float* values, SlotEntry* entries, int (&slot)[kPerThread],
                                                   float (&value)[kPerThread]) {
-    // Neighbours of one thread lie Team::kThreads apart, those of neighbouring threads side by side: no bank conflicts.
+    constexpr uint32_t kNoSlot = 0xFFFFFFFFu;
+    // Neighbours of one thread lie Team::kThreads apart, those of neighbouring threads side by side.
     const int thread = team.thread();
 #pragma unroll
-    for (int i = 0; i < kPerThread; ++i) entries[i * Team::kThreads + thread] = SlotEntry{-1, 0.0f};
+    for (int i = 0; i < kPerThread; ++i) entries[i * Team::kThreads + thread].slot = kNoSlot;
     team.sync();
     for (int j = thread; exists && j < k; j += Team::kThreads) {
         const uint32_t id = static_cast<uint32_t>(ids[j]);
+        entries[j].value = values[j];
         if (id >= static_cast<uint32_t>(E)) continue;
-        entries[id % kPerThread * Team::kThreads + id / kPerThread] = SlotEntry{j, values[j]};
+        // Not a plain store: the ids are the caller's, and two that are equal must not race.
+        atomicMin(&entries[id % kPerThread * Team::kThreads + id / kPerThread].slot, static_cast<uint32_t>(j));
     }
     team.sync();
-    // Only the thread that reads an entry here sets it anew, so no barrier follows.
+    // A thread sets only entries anew that it has read itself, and values behind the next call's first barrier.
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
-        const SlotEntry entry = entries[i * Team::kThreads + thread];
-        slot[i] = entry.slot;
-        value[i] = entry.value;
+        slot[i] = static_cast<int>(entries[i * Team::kThreads + thread].slot);
+        value[i] = slot[i] < 0 ? 0.0f : entries[slot[i]].value;
     }
 }
 
