@@ -56,8 +56,8 @@ struct Gemm {
     GemmOperand a;
     GemmOperand b;
     GemmResult c;
-    // gemm_packed_bytes of memory, aligned to kAlignment of ScratchSlots, for a B that is packed once for all tasks.
-    // Null: each packs its own, which is wasted work where many tasks need the same.
+    // gemm_packed_bytes of memory for a B that is packed once for all tasks. Null: each packs its own, which is wasted
+    // work where many tasks need the same.
     void* packed = nullptr;
 };
 

@@ -70,6 +70,13 @@ double matrix_at(const Tensor& tensor, bool row_major, int64_t i, int64_t j) {
     return row_major ? tensor.at(i, j) : tensor.at(j, i);
 }
 
+void run(Context& context, const Gemm& gemm) {
+    const int64_t slot = gemm_scratch_bytes(context, gemm.f64);
+    std::vector<unsigned char> memory(ScratchSlots::bytes(context.pool.thread_count(), slot), 0xFF);
+    ScratchSlots scratch(memory.data(), context.pool.thread_count(), slot);
+    run_gemm(context, gemm, scratch);
+}
+
 // Runs the product and returns C. `a` [M, K], `b` [K, N] and `c` [M, N] hold values before rounding to the dtypes.
 Tensor run_case(const Case& given, Context& context, const std::vector<double>& a_values,
                 const std::vector<double>& b_values, const std::vector<double>& c_values, Tensor* out_a = nullptr,
@@ -94,10 +101,15 @@ Tensor run_case(const Case& given, Context& context, const std::vector<double>& 
         gemm.b.tail_stride = b.stride();
     }
     gemm.c = {c.data(), given.dtypes.c, c.stride(), given.row_major, given.accumulate};
-    const int64_t slot = gemm_scratch_bytes(context, gemm.f64);
-    std::vector<unsigned char> memory(ScratchSlots::bytes(context.pool.thread_count(), slot), 0xFF);
-    ScratchSlots scratch(memory.data(), context.pool.thread_count(), slot);
-    run_gemm(context, gemm, scratch);
+    run(context, gemm);
+    // A B that is packed once for all tasks changes no bit.
+    Tensor shared = make_matrix(given.dtypes.c, M, N, given.row_major, given.padding, c_values);
+    if (!given.accumulate) shared.fill(std::numeric_limits<double>::quiet_NaN());
+    test::GuardedBytes packed(gemm_packed_bytes(gemm.f64, N, K));
+    gemm.c.data = shared.data();
+    gemm.packed = packed.data();
+    run(context, gemm);
+    EXPECT_TRUE(shared.same_bits(c)) << given.text();
     if (out_a != nullptr) *out_a = a;
     if (out_b != nullptr) *out_b = b;
     return c;
@@ -141,9 +153,34 @@ class GemmOnIsa : public testing::TestWithParam<int32_t> {
 
 TEST_P(GemmOnIsa, EveryLayoutAndEdge) {
     const Dtypes dtypes = {MOEK_DTYPE_F32, MOEK_DTYPE_F32, MOEK_DTYPE_F32};
-    const std::vector<Shape> shapes = {{1, 1, 1},     {1, 64, 300},  {3, 5, 7},    {13, 33, 64},
-                                       {14, 32, 256}, {15, 31, 257}, {16, 64, 40}, {29, 17, 513},
-                                       {33, 130, 65}, {270, 70, 9},  {5, 300, 12}, {40, 1, 130}};
+    const std::vector<Shape> shapes = {{1, 1, 1},
+                                       {1, 64, 300},
+                                       {3, 5, 7},
+                                       {13, 33, 64},
+                                       {14, 32, 256},
+                                       {15, 31, 257},
+                                       {16, 64, 40},
+                                       {29, 17, 513},
+                                       {33, 130, 65},
+                                       {270, 70, 9},
+                                       {5, 300, 12},
+                                       {40, 1, 130},
+                                       // One of each form, with the other operand across: few columns, few rows, little
+                                       // depth, and just too much of each.
+                                       {300, 16, 513},
+                                       {70, 24, 300},
+                                       {129, 32, 256},
+                                       {65, 7, 2100},
+                                       {300, 33, 70},
+                                       {16, 300, 513},
+                                       {32, 257, 300},
+                                       {1, 70, 40},
+                                       {33, 300, 70},
+                                       {8, 16, 700},
+                                       {50, 300, 16},
+                                       {64, 1100, 64},
+                                       {29, 90, 1},
+                                       {90, 515, 65}};
     for (const Shape& shape : shapes) {
         for (int layout = 0; layout < 16; ++layout) {
             Case given = {shape, dtypes, (layout & 1) != 0, (layout & 2) != 0, (layout & 4) != 0, (layout & 8) != 0, 0};
@@ -162,10 +199,12 @@ TEST_P(GemmOnIsa, EveryDtype) {
     }
     all.push_back({MOEK_DTYPE_F64, MOEK_DTYPE_F64, MOEK_DTYPE_F64});
     for (const Dtypes& dtypes : all) {
-        for (int layout = 0; layout < 16; ++layout) {
-            const Case given = {{31, 45, 70},      dtypes, (layout & 1) != 0, (layout & 2) != 0, (layout & 4) != 0,
-                                (layout & 8) != 0, 1};
-            expect_product(given, context_, random_);
+        for (const Shape& shape : {Shape{31, 45, 70}, Shape{45, 16, 70}, Shape{45, 83, 21}}) {
+            for (int layout = 0; layout < 16; ++layout) {
+                const Case given = {
+                    shape, dtypes, (layout & 1) != 0, (layout & 2) != 0, (layout & 4) != 0, (layout & 8) != 0, 1};
+                expect_product(given, context_, random_);
+            }
         }
     }
 }
@@ -174,8 +213,12 @@ TEST_P(GemmOnIsa, Alpha) {
     for (const double alpha : {2.0, -0.3, 0.0}) {
         for (const bool accumulate : {false, true}) {
             for (const int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F64}) {
-                expect_product({{17, 40, 30}, {dtype, dtype, dtype}, true, true, true, accumulate, 0, alpha}, context_,
-                               random_);
+                for (const Shape& shape : {Shape{17, 40, 30}, Shape{60, 16, 300}, Shape{40, 64, 300}}) {
+                    expect_product({shape, {dtype, dtype, dtype}, true, true, true, accumulate, 0, alpha}, context_,
+                                   random_);
+                }
+                expect_product({{16, 96, 300}, {dtype, dtype, dtype}, false, false, true, accumulate, 0, alpha},
+                               context_, random_);
             }
         }
     }
@@ -186,6 +229,9 @@ TEST_P(GemmOnIsa, StackedOperand) {
         for (const int64_t M : {3, 50}) {
             const Dtypes dtypes = {MOEK_DTYPE_BF16, MOEK_DTYPE_F32, MOEK_DTYPE_F32};
             expect_product({{M, 64, 300}, dtypes, true, true, true, false, 2, 1, split}, context_, random_);
+            // A router beside A: few columns.
+            expect_product({{M, 24, 300}, dtypes, true, true, true, false, 2, 1, split / 3}, context_, random_);
+            expect_product({{M, 70, 40}, dtypes, true, true, true, false, 2, 1, split}, context_, random_);
         }
     }
 }
@@ -197,7 +243,8 @@ TEST_P(GemmOnIsa, NoDepthIsZero) {
 }
 
 TEST_P(GemmOnIsa, ThreadsChangeNoBit) {
-    for (const Shape& shape : {Shape{600, 64, 300}, Shape{64, 600, 700}, Shape{600, 600, 64}}) {
+    for (const Shape& shape :
+         {Shape{600, 64, 300}, Shape{64, 600, 700}, Shape{600, 600, 64}, Shape{600, 16, 700}, Shape{16, 600, 700}}) {
         for (int layout = 0; layout < 4; ++layout) {
             const Case given = {shape,
                                 {MOEK_DTYPE_F32, MOEK_DTYPE_F32, MOEK_DTYPE_F32},
@@ -221,16 +268,19 @@ TEST_P(GemmOnIsa, ThreadsChangeNoBit) {
 
 // A row gives the same bits alone, among others, at any place, and whichever operand fills the registers.
 TEST_P(GemmOnIsa, NeighboursChangeNoBit) {
-    const int64_t N = 80, K = 600;
-    const std::vector<double> row = random_.normals(K);
-    const std::vector<double> b = random_.normals(K * N);
-    for (const int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F64}) {
-        for (const bool b_along_depth : {false, true}) {
-            for (const bool accumulate : {false, true}) {
-                Case given = {{1, N, K}, {dtype, dtype, dtype}, true, b_along_depth, true, accumulate, 0, 1.7};
+    struct Size {
+        int64_t N, K;
+    };
+    for (const auto [N, K] : {Size{80, 600}, Size{16, 600}, Size{24, 300}, Size{80, 24}}) {
+        const std::vector<double> row = random_.normals(K);
+        const std::vector<double> b = random_.normals(K * N);
+        for (const int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16, MOEK_DTYPE_F64}) {
+            for (const int layout : {0, 1, 2, 3}) {
+                const bool accumulate = (layout & 2) != 0;
+                Case given = {{1, N, K}, {dtype, dtype, dtype}, true, (layout & 1) != 0, true, accumulate, 0, 1.7};
                 const std::vector<double> c_row = random_.normals(N);
                 const Tensor expected = run_case(given, context_, row, b, c_row);
-                for (const int64_t M : {2, 14, 15, 16, 33, 65, 300}) {
+                for (const int64_t M : {2, 15, 16, 33, 300}) {
                     given.shape.M = M;
                     for (const int64_t place : {int64_t{0}, M / 2, M - 1}) {
                         std::vector<double> a = random_.normals(M * K);
@@ -248,6 +298,33 @@ TEST_P(GemmOnIsa, NeighboursChangeNoBit) {
     }
 }
 
+// A column, which in a gradient belongs to an input, has the bits that it has among others; and a row those that it has
+// where more rows make it another form of product.
+TEST_P(GemmOnIsa, GradientsDoNotDependOnTheirShape) {
+    const int64_t K = 600;
+    for (const int32_t dtype : {MOEK_DTYPE_F32, MOEK_DTYPE_BF16}) {
+        const Case whole = {{40, 300, K}, {dtype, dtype, MOEK_DTYPE_F32}, false, false, true, false, 0, 0.7};
+        const std::vector<double> a = random_.normals(40 * K), b = random_.normals(K * 300);
+        const Tensor expected = run_case(whole, context_, a, b, random_.normals(40 * 300));
+        for (const auto& [M, N] : {std::pair<int64_t, int64_t>{16, 300}, {5, 17}, {32, 40}, {40, 9}, {1, 1}}) {
+            Case part = whole;
+            part.shape = {M, N, K};
+            std::vector<double> part_b(static_cast<size_t>(K * N));
+            for (int64_t k = 0; k < K; ++k) std::copy_n(b.begin() + k * 300, N, part_b.begin() + k * N);
+            const std::vector<double> part_a(a.begin(), a.begin() + M * K);
+            for (const bool row_major : {false, true}) {
+                part.row_major = row_major;
+                const Tensor got = run_case(part, context_, part_a, part_b, random_.normals(M * N));
+                for (int64_t i = 0; i < M; ++i) {
+                    for (int64_t j = 0; j < N; ++j) {
+                        ASSERT_EQ(matrix_at(got, row_major, i, j), expected.at(i, j)) << part.text();
+                    }
+                }
+            }
+        }
+    }
+}
+
 TEST_P(GemmOnIsa, HooksSeeEveryElementOnce) {
     // Factors that tell an element's place; applied to x on its way in, and to the result on its way out.
     const auto apply = [](const void*, int64_t outer, int64_t first, int64_t count, void* values) {
@@ -258,34 +335,39 @@ TEST_P(GemmOnIsa, HooksSeeEveryElementOnce) {
     const auto factor = [](int64_t outer, int64_t inner) {
         return static_cast<double>(1 + outer % 7 + 10 * (inner % 11));
     };
-    for (const Shape& shape : {Shape{40, 70, 300}, Shape{5, 70, 20}, Shape{1, 1, 1}}) {
+    for (const Shape& shape : {Shape{40, 70, 300}, Shape{5, 70, 20}, Shape{1, 1, 1}, Shape{50, 8, 300},
+                               Shape{20, 70, 300}, Shape{50, 90, 20}}) {
         const auto [M, N, K] = shape;
-        const Tensor a(MOEK_DTYPE_F64, M, K, random_.normals(M * K));
-        const Tensor b(MOEK_DTYPE_F64, N, K, random_.normals(N * K));
-        for (int hooked = 0; hooked < 3; ++hooked) {
-            Tensor c(MOEK_DTYPE_F64, M, N);
-            Gemm gemm;
-            gemm.M = M;
-            gemm.N = N;
-            gemm.K = K;
-            gemm.f64 = true;
-            gemm.a = {a.data(), MOEK_DTYPE_F64, K, true};
-            gemm.b = {b.data(), MOEK_DTYPE_F64, K, true};
-            gemm.c = {c.data(), MOEK_DTYPE_F64, N};
-            (hooked == 0 ? gemm.a.hook : hooked == 1 ? gemm.b.hook : gemm.c.hook) = {apply, nullptr};
-            const int64_t slot = gemm_scratch_bytes(context_, true);
-            std::vector<unsigned char> memory(ScratchSlots::bytes(context_.pool.thread_count(), slot));
-            ScratchSlots scratch(memory.data(), context_.pool.thread_count(), slot);
-            run_gemm(context_, gemm, scratch);
-            for (int64_t i = 0; i < M; ++i) {
-                for (int64_t j = 0; j < N; ++j) {
-                    double sum = 0;
-                    for (int64_t k = 0; k < K; ++k) {
-                        const double in = hooked == 0 ? factor(i, k) : hooked == 1 ? factor(j, k) : 1;
-                        sum += in * a.at(i, k) * b.at(j, k);
+        const std::vector<double> a = random_.normals(M * K), b = random_.normals(K * N), c = random_.normals(M * N);
+        for (int layout = 0; layout < 8; ++layout) {
+            const bool a_along = (layout & 1) != 0, b_along = (layout & 2) != 0, row_major = (layout & 4) != 0;
+            const Tensor a_tensor = make_matrix(MOEK_DTYPE_F64, M, K, a_along, 0, a);
+            const Tensor b_tensor = make_matrix(MOEK_DTYPE_F64, K, N, !b_along, 0, b);
+            for (int hooked = 0; hooked < 3; ++hooked) {
+                Tensor result(MOEK_DTYPE_F64, row_major ? M : N, row_major ? N : M);
+                Gemm gemm;
+                gemm.M = M;
+                gemm.N = N;
+                gemm.K = K;
+                gemm.f64 = true;
+                gemm.a = {a_tensor.data(), MOEK_DTYPE_F64, a_tensor.stride(), a_along};
+                gemm.b = {b_tensor.data(), MOEK_DTYPE_F64, b_tensor.stride(), b_along};
+                gemm.c = {result.data(), MOEK_DTYPE_F64, result.stride(), row_major};
+                (hooked == 0 ? gemm.a.hook : hooked == 1 ? gemm.b.hook : gemm.c.hook) = {apply, nullptr};
+                run(context_, gemm);
+                for (int64_t i = 0; i < M; ++i) {
+                    for (int64_t j = 0; j < N; ++j) {
+                        double sum = 0;
+                        for (int64_t k = 0; k < K; ++k) {
+                            double in = 1;
+                            if (hooked == 0) in = a_along ? factor(i, k) : factor(k, i);
+                            if (hooked == 1) in = b_along ? factor(j, k) : factor(k, j);
+                            sum += in * matrix_at(a_tensor, a_along, i, k) * matrix_at(b_tensor, !b_along, k, j);
+                        }
+                        if (hooked == 2) sum *= row_major ? factor(i, j) : factor(j, i);
+                        const double got = matrix_at(result, row_major, i, j);
+                        ASSERT_NEAR(got, sum, 1e-8 * (1 + std::fabs(sum))) << "hook " << hooked << " layout " << layout;
                     }
-                    if (hooked == 2) sum *= factor(i, j);
-                    ASSERT_NEAR(c.at(i, j), sum, 1e-9 * (1 + std::fabs(sum))) << "hook " << hooked;
                 }
             }
         }
