@@ -12,7 +12,7 @@ internal enum Mode
 
 /// <summary>The program's arguments.</summary>
 internal sealed record ProgramArguments(
-    Mode Mode, int Threads, string? OutFolder, string? Document, IReadOnlyList<string> BenchmarkDotNetArguments)
+    Mode Mode, int Threads, string? Only, string? OutFolder, string? Document, IReadOnlyList<string> BenchmarkDotNetArguments)
 {
     public const string Help =
         """
@@ -22,8 +22,9 @@ internal sealed record ProgramArguments(
               Verifies every implementation on small shapes, outputs and gradients, against the formula in f64.
               Takes seconds. Exit code 1 if one of them is wrong.
 
-          MoEKernels.Benchmarks --quick [--threads N] [--out FOLDER] [--document FILE]
+          MoEKernels.Benchmarks --quick [--threads N] [--only TEXT] [--out FOLDER] [--document FILE]
               Times all ops side by side in a couple of minutes and prints a table of times and ratios.
+              --only TEXT      only rows whose op, shape and types, as the table has them, contain TEXT
               --out FOLDER     also write FOLDER/<date>-<commit>.json and .md
               --document FILE  also put the table into a Markdown file, between <!-- results --> and <!-- /results -->
 
@@ -41,7 +42,7 @@ internal sealed record ProgramArguments(
     {
         Mode mode = Mode.BenchmarkDotNet;
         int threads = 1;
-        string? outFolder = null, document = null;
+        string? only = null, outFolder = null, document = null;
         List<string> rest = [];
         for (int i = 0; i < arguments.Count; i++)
         {
@@ -49,7 +50,7 @@ internal sealed record ProgramArguments(
             switch (argument)
             {
                 case "--help" or "-h" or "-?":
-                    return new ProgramArguments(Mode.Help, threads, null, null, []);
+                    return new ProgramArguments(Mode.Help, threads, null, null, null, []);
                 case "--check" or "--quick":
                     Mode asked = argument == "--check" ? Mode.Check : Mode.Quick;
                     if (mode != Mode.BenchmarkDotNet && mode != asked)
@@ -58,6 +59,9 @@ internal sealed record ProgramArguments(
                     break;
                 case "--threads":
                     threads = PositiveNumber(argument, Value());
+                    break;
+                case "--only":
+                    only = Value();
                     break;
                 case "--out":
                     outFolder = Value();
@@ -77,12 +81,12 @@ internal sealed record ProgramArguments(
 
         if (mode != Mode.BenchmarkDotNet && rest.Count > 0)
             throw new UsageException($"unknown argument '{rest[0]}'; see --help");
-        if (mode != Mode.Quick && (outFolder ?? document) is not null)
+        if (mode != Mode.Quick && (only ?? outFolder ?? document) is not null)
         {
-            string option = outFolder is null ? "--document" : "--out";
+            string option = only is not null ? "--only" : outFolder is null ? "--document" : "--out";
             throw new UsageException($"{option} goes with --quick only; see --help");
         }
-        return new ProgramArguments(mode, threads, outFolder, document, rest);
+        return new ProgramArguments(mode, threads, only, outFolder, document, rest);
     }
 
     private static int PositiveNumber(string option, string text) =>

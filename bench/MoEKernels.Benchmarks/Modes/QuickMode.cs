@@ -12,6 +12,12 @@ internal static class QuickMode
     /// <returns>The exit code.</returns>
     public static int Run(ProgramArguments arguments)
     {
+        bool Wanted(WorkloadCase workloadCase) =>
+            arguments.Only is not { } text
+            || $"{workloadCase.Op} {workloadCase.Shape} {workloadCase.Precision}".Contains(text, StringComparison.OrdinalIgnoreCase);
+        if (!CaseLists.Quick.Any(Wanted))
+            throw new UsageException($"--only {arguments.Only}: no row has that; see the tables of docs/performance.md");
+
         // Before minutes of measuring, not after.
         var document = arguments.Document is { } path ? new ResultsDocument(path) : null;
         if (arguments.OutFolder is { } folder)
@@ -20,7 +26,7 @@ internal static class QuickMode
         Machine machine = Machine.Describe();
         var load = new OtherLoad();
         List<ReportRow> rows = [];
-        foreach (WorkloadCase workloadCase in CaseLists.Quick)
+        foreach (WorkloadCase workloadCase in CaseLists.Quick.Where(Wanted))
         {
             using Workload workload = workloadCase.Build();
             foreach (Pass pass in Enum.GetValues<Pass>())

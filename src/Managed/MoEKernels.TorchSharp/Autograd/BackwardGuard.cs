@@ -3,16 +3,19 @@ using static TorchSharp.torch;
 namespace MoEKernels.TorchSharp;
 
 /// <summary>
-/// What stands between a backward function and TorchSharp: nothing may be thrown there, and the tensors it returns must outlive it.
+/// What stands between a backward function and libtorch: nothing may be thrown there, and the tensors it returns must outlive it.
 /// </summary>
 internal static class BackwardGuard
 {
-    // TorchSharp hands raw handles of the returned gradients to libtorch and drops the managed objects; a collection in between would free
-    // them. So they stay here until this thread's next backward. On CUDA that thread is libtorch's own.
+    // libtorch gets raw handles of the returned gradients, after the managed objects were dropped; a collection in between would free them.
+    // So they stay here until this thread's next backward. On CUDA that thread is libtorch's own.
     [ThreadStatic]
     private static List<Tensor>? _returned;
 
     private static Exception? _pending;
+
+    /// <summary>What the last backward on this thread returned.</summary>
+    public static IReadOnlyList<Tensor> Returned => _returned ?? [];
 
     /// <summary>Throws the failure of an earlier backward, once.</summary>
     public static void ThrowIfPending()
@@ -22,27 +25,19 @@ internal static class BackwardGuard
     }
 
     /// <summary>Runs a backward function.</summary>
-    /// <param name="function">Name of the function for error messages.</param>
-    /// <param name="context">The autograd context.</param>
-    /// <param name="outputGradients">What TorchSharp passed; disposed of here unless returned as a gradient.</param>
-    /// <param name="inputCount">Arguments of the forward function, tensors or not.</param>
-    /// <param name="compute">From (saved tensors, output gradients; null where undefined) to the gradient of every argument.</param>
-    public static List<Tensor?> Run(
-        string function,
-        autograd.AutogradContext context,
-        List<Tensor> outputGradients,
-        int inputCount,
-        Func<IReadOnlyList<Tensor?>, IReadOnlyList<Tensor?>, Tensor?[]> compute)
+    /// <param name="plan">The function.</param>
+    /// <param name="unpack">Gets what forward saved.</param>
+    /// <param name="outputGradients">What libtorch passed, null where undefined; disposed of here unless returned as a gradient.</param>
+    /// <returns>The gradients of the inputs; fewer of them where the last ones are undefined.</returns>
+    public static Tensor?[] Run(GraphPlan plan, Func<Tensor?[]> unpack, Tensor?[] outputGradients)
     {
-        Tensor?[] gradients = [];
-        List<Tensor>? saved = null;
         try
         {
             DisposeReturned();
             if (is_grad_enabled())
-                Remember(new MoeBackwardException($"{function} can be differentiated once, but its backward was asked for a graph of its own (create_graph)."));
-            saved = context.get_saved_variables();
-            gradients = compute(saved!, [.. outputGradients.Select(DefinedOrNull)]);
+                Remember(new MoeBackwardException($"{plan.Name} can be differentiated once, but its backward was asked for a graph of its own (create_graph)."));
+            Tensor?[] saved = unpack();
+            Tensor?[] gradients = Array.Exists(outputGradients, gradient => gradient is not null) ? plan.Backward(saved, outputGradients) : [];
             foreach (Tensor? gradient in gradients)
             {
                 if (gradient is not null)
@@ -50,21 +45,18 @@ internal static class BackwardGuard
             }
             DisposeExcept(saved, gradients);
             DisposeExcept(outputGradients, gradients);
+            return gradients;
         }
         catch (Exception e)
         {
             // Tensors made so far are left to the finaliser: nothing here may fail a second time.
-            Remember(new MoeBackwardException($"The backward of {function} failed, and its gradients are missing: {e.Message}", e));
-            gradients = [];
+            Remember(new MoeBackwardException($"The backward of {plan.Name} failed, and its gradients are missing: {e.Message}", e));
+            return [];
         }
-
-        var result = new List<Tensor?>(inputCount);
-        for (int i = 0; i < inputCount; i++)
-            result.Add(i < gradients.Length ? gradients[i] : null);
-        return result;
     }
 
-    private static void Remember(Exception failure) => Interlocked.CompareExchange(ref _pending, failure, null);
+    /// <summary>Keeps a failure for the next managed call, unless there is one already.</summary>
+    public static void Remember(Exception failure) => Interlocked.CompareExchange(ref _pending, failure, null);
 
     private static void DisposeReturned()
     {
@@ -75,10 +67,8 @@ internal static class BackwardGuard
         _returned.Clear();
     }
 
-    private static Tensor? DefinedOrNull(Tensor? tensor) => tensor is null || tensor.IsInvalid ? null : tensor;
-
     // By reference: Tensor.Equals compares elements.
-    private static void DisposeExcept(List<Tensor> tensors, Tensor?[] kept)
+    private static void DisposeExcept(Tensor?[] tensors, Tensor?[] kept)
     {
         foreach (Tensor? tensor in tensors)
         {

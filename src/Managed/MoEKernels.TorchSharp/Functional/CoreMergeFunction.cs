@@ -3,46 +3,38 @@ using static TorchSharp.torch;
 namespace MoEKernels.TorchSharp;
 
 /// <summary>Core-space merging in autograd. The mixing weights come out through the call object.</summary>
-internal sealed class CoreMergeFunction : autograd.SingleTensorFunction<CoreMergeFunction>
+internal static class CoreMergeFunction
 {
-    private const string PlanKey = "plan";
-
-    public override string Name => "MoeFunctional.CoreMerge";
-
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    public static Tensor Apply(CoreMergeCall call, CoreMergeInputs inputs) => GraphFunction.Apply(call.Plan, inputs.ToArray(), () =>
     {
-        var inputs = new CoreMergeInputs((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2], (Tensor)vars[3], (Tensor?)vars[4], (Tensor?)vars[5], (Tensor?)vars[6], (Tensor?)vars[7]);
-        var call = (CoreMergeCall)vars[8];
-        ctx.set_materialize_grads(false);
         call.Forward(inputs, saveForBackward: true);
-        ctx.save_data(PlanKey, call.Plan with { Needs = GradientNeeds.Of(inputs.X, inputs.A, inputs.B, inputs.Cores, inputs.Router, inputs.RouterInput, inputs.Mixture, inputs.BaseOutput) });
-        ctx.save_for_backward([inputs.X, inputs.A, inputs.B, inputs.Cores, inputs.Router!, inputs.RouterInput!, call.Mixture!, call.U!, call.V!]);
-        return call.Output!;
-    }
-
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
-    {
-        List<Tensor?> gradients = BackwardGuard.Run(Name, ctx, [grad_output], inputCount: 9, (saved, outputGradients) =>
-            outputGradients[0] is { } dy ? ((CoreMergePlan)ctx.get_data(PlanKey)).Backward(saved, dy) : []);
-        return gradients!;
-    }
+        Tensor?[] saved = [inputs.X, inputs.A, inputs.B, inputs.Cores, inputs.Router, inputs.RouterInput, call.Mixture, call.U, call.V];
+        return new GraphRecord([call.Output!], saved);
+    })[0];
 }
 
 /// <summary>The differentiable tensors of a core-merging call.</summary>
 internal readonly record struct CoreMergeInputs(
-    Tensor X, Tensor A, Tensor B, Tensor Cores, Tensor? Router, Tensor? RouterInput, Tensor? Mixture, Tensor? BaseOutput);
+    Tensor X, Tensor A, Tensor B, Tensor Cores, Tensor? Router, Tensor? RouterInput, Tensor? Mixture, Tensor? BaseOutput)
+{
+    public const int BaseOutputIndex = 7;
+
+    public Tensor?[] ToArray() => [X, A, B, Cores, Router, RouterInput, Mixture, BaseOutput];
+}
 
 /// <summary>What a core-merging call does, without tensors, so that the graph may keep it.</summary>
-internal sealed record CoreMergePlan(CoreMergeShape Shape, CoreMergeOptions Options, DTypeSet DTypes)
+internal sealed record CoreMergePlan(CoreMergeShape Shape, CoreMergeOptions Options, DTypeSet DTypes) : GraphPlan
 {
-    public GradientNeeds Needs { get; init; }
+    public override string Name => "MoeFunctional.CoreMerge";
 
-    /// <summary>
-    /// Gradients of x, A, B, cores, router, router input, mixture and base output, in that order, from what forward saved in its order.
-    /// </summary>
-    public Tensor?[] Backward(IReadOnlyList<Tensor?> saved, Tensor dy)
+    /// <inheritdoc/>
+    public override bool GivesAway(int input) => input != CoreMergeInputs.BaseOutputIndex;
+
+    /// <inheritdoc/>
+    public override Tensor?[] Backward(IReadOnlyList<Tensor?> saved, IReadOnlyList<Tensor?> outputGradients)
     {
         Tensor x = saved[0]!;
+        Tensor dy = outputGradients[0]!;
         MoeContext context = MoeContexts.For(x);
         ScalarType weightGradient = OpTensors.ToScalarType(DTypes.Grad);
         Tensor? dx = null, dA = null, dB = null, dCores = null, dRouter = null, dRouterInput = null, dMixture = null;
@@ -100,7 +92,7 @@ internal sealed record CoreMergePlan(CoreMergeShape Shape, CoreMergeOptions Opti
             GC.KeepAlive(saved);
         }
         // The base output enters with factor 1: its gradient is dy itself.
-        return [dx, dA, dB, dCores, dRouter, dRouterInput, dMixture, Needs[7] ? dy : null, null];
+        return [dx, dA, dB, dCores, dRouter, dRouterInput, dMixture, Needs[CoreMergeInputs.BaseOutputIndex] ? dy : null];
     }
 }
 

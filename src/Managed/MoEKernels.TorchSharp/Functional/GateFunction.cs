@@ -3,45 +3,29 @@ using static TorchSharp.torch;
 namespace MoEKernels.TorchSharp;
 
 /// <summary>The gate in autograd: logits to weights and log-sum-exp; ids and counts come out through the call object.</summary>
-internal sealed class GateFunction : autograd.MultiTensorFunction<GateFunction>
+internal static class GateFunction
 {
-    private const string PlanKey = "plan";
-
-    public override string Name => "MoeFunctional.Gate";
-
-    public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+    public static Tensor[] Apply(GateCall call, Tensor logits) => GraphFunction.Apply(call.Plan, [logits], () =>
     {
-        var logits = (Tensor)vars[0];
-        var call = (GateCall)vars[1];
-        ctx.set_materialize_grads(false);
         call.Forward(logits);
-        ctx.save_data(PlanKey, call.Plan);
         // A copy of the bias: it may be updated before backward comes, and the gradient belongs to the value used here.
-        ctx.save_for_backward([logits, call.Bias?.detach().clone()!, call.Ids!]);
-        return call.LogSumExp is null ? [call.Weights!] : [call.Weights!, call.LogSumExp];
-    }
-
-    public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
-    {
-        List<Tensor?> gradients = BackwardGuard.Run(Name, ctx, grad_outputs, inputCount: 2, (saved, outputGradients) =>
-        {
-            var plan = (GatePlan)ctx.get_data(PlanKey);
-            Tensor? dWeights = outputGradients[0];
-            Tensor? dLogSumExp = outputGradients.Count > 1 ? outputGradients[1] : null;
-            return dWeights is null && dLogSumExp is null
-                ? [null, null]
-                : [plan.Backward(saved[0]!, saved[1], saved[2], dWeights, dLogSumExp), null];
-        });
-        return gradients!;
-    }
+        Tensor?[] saved = [logits, call.Bias?.detach().clone(), call.Ids];
+        return new GraphRecord(call.LogSumExp is null ? [call.Weights!] : [call.Weights!, call.LogSumExp], saved);
+    });
 }
 
 /// <summary>What a gate call does, without tensors, so that the graph may keep it.</summary>
-internal sealed record GatePlan(GateShape Shape, GateOptions Options)
+internal sealed record GatePlan(GateShape Shape, GateOptions Options) : GraphPlan
 {
+    public override string Name => "MoeFunctional.Gate";
+
     public long SlotsPerToken => Options.Select == GateSelect.All ? Shape.E : Shape.K;
 
-    public Tensor Backward(Tensor logits, Tensor? bias, Tensor? ids, Tensor? dWeights, Tensor? dLogSumExp)
+    /// <inheritdoc/>
+    public override Tensor?[] Backward(IReadOnlyList<Tensor?> saved, IReadOnlyList<Tensor?> outputGradients) =>
+        [Backward(saved[0]!, saved[1], saved[2], outputGradients[0], outputGradients.Count > 1 ? outputGradients[1] : null)];
+
+    private Tensor Backward(Tensor logits, Tensor? bias, Tensor? ids, Tensor? dWeights, Tensor? dLogSumExp)
     {
         MoeContext context = MoeContexts.For(logits);
         ScalarType accumulator = TensorTypes.Accumulator(logits.dtype);

@@ -46,7 +46,7 @@ public static partial class MoeFunctional
         Tensor output;
         if (AnyRequiresGrad(inputs.X, inputs.A, inputs.B, inputs.Cores, inputs.Router, inputs.RouterInput, inputs.Mixture, inputs.BaseOutput))
         {
-            output = CoreMergeFunction.apply(inputs.X, inputs.A, inputs.B, inputs.Cores, inputs.Router!, inputs.RouterInput!, inputs.Mixture!, inputs.BaseOutput!, call);
+            output = CoreMergeFunction.Apply(call, inputs);
         }
         else
         {

@@ -31,7 +31,7 @@ public static partial class MoeFunctional
             call.Forward(logits);
             return new GateResult(call.Weights!, call.Ids, call.Counts, call.LogSumExp).MoveToOuterDisposeScope();
         }
-        List<Tensor> outputs = GateFunction.apply(logits, call);
+        Tensor[] outputs = GateFunction.Apply(call, logits);
         return new GateResult(outputs[0], call.Ids, call.Counts, withLogSumExp ? outputs[1] : null).MoveToOuterDisposeScope();
     }
 

@@ -47,7 +47,7 @@ public static partial class MoeFunctional
         Tensor output;
         if (AnyRequiresGrad(inputs.X, inputs.A, inputs.B, inputs.Router, inputs.RouterInput, inputs.Gates, inputs.BaseOutput))
         {
-            output = RankLoraFunction.apply(inputs.X, inputs.A, inputs.B, inputs.Router!, inputs.RouterInput!, inputs.Gates!, inputs.BaseOutput!, call);
+            output = RankLoraFunction.Apply(call, inputs);
         }
         else
         {

@@ -3,44 +3,39 @@ using static TorchSharp.torch;
 namespace MoEKernels.TorchSharp;
 
 /// <summary>Rank-wise LoRA in autograd. Ids, gates and counts come out through the call object.</summary>
-internal sealed class RankLoraFunction : autograd.SingleTensorFunction<RankLoraFunction>
+internal static class RankLoraFunction
 {
-    private const string PlanKey = "plan";
-
-    public override string Name => "MoeFunctional.RankLora";
-
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    public static Tensor Apply(RankLoraCall call, RankLoraInputs inputs) => GraphFunction.Apply(call.Plan, inputs.ToArray(), () =>
     {
-        var inputs = new RankLoraInputs((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2], (Tensor?)vars[3], (Tensor?)vars[4], (Tensor?)vars[5], (Tensor?)vars[6]);
-        var call = (RankLoraCall)vars[7];
-        ctx.set_materialize_grads(false);
         call.Forward(inputs, saveForBackward: true);
-        ctx.save_data(PlanKey, call.Plan with { Needs = GradientNeeds.Of(inputs.X, inputs.A, inputs.B, inputs.Router, inputs.RouterInput, inputs.Gates, inputs.BaseOutput) });
         // A copy of the bias: it may be updated before backward comes, and the gradient belongs to the value used here.
-        ctx.save_for_backward([inputs.X, inputs.A, inputs.B, inputs.Router!, inputs.RouterInput!, call.Bias?.detach().clone()!, call.Ids!, call.Gates!, call.U!, call.GateLogits!]);
-        return call.Output!;
-    }
-
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
-    {
-        List<Tensor?> gradients = BackwardGuard.Run(Name, ctx, [grad_output], inputCount: 8, (saved, outputGradients) =>
-            outputGradients[0] is { } dy ? ((RankLoraPlan)ctx.get_data(PlanKey)).Backward(saved, dy) : []);
-        return gradients!;
-    }
+        Tensor? bias = call.Bias?.detach().clone();
+        Tensor?[] saved = [inputs.X, inputs.A, inputs.B, inputs.Router, inputs.RouterInput, bias, call.Ids, call.Gates, call.U, call.GateLogits];
+        return new GraphRecord([call.Output!], saved);
+    })[0];
 }
 
 /// <summary>The differentiable tensors of a rank-wise LoRA call.</summary>
-internal readonly record struct RankLoraInputs(Tensor X, Tensor A, Tensor B, Tensor? Router, Tensor? RouterInput, Tensor? Gates, Tensor? BaseOutput);
+internal readonly record struct RankLoraInputs(Tensor X, Tensor A, Tensor B, Tensor? Router, Tensor? RouterInput, Tensor? Gates, Tensor? BaseOutput)
+{
+    public const int BaseOutputIndex = 6;
+
+    public Tensor?[] ToArray() => [X, A, B, Router, RouterInput, Gates, BaseOutput];
+}
 
 /// <summary>What a rank-wise LoRA call does, without tensors, so that the graph may keep it.</summary>
-internal sealed record RankLoraPlan(RankLoraShape Shape, RankLoraOptions Options, DTypeSet DTypes)
+internal sealed record RankLoraPlan(RankLoraShape Shape, RankLoraOptions Options, DTypeSet DTypes) : GraphPlan
 {
-    public GradientNeeds Needs { get; init; }
+    public override string Name => "MoeFunctional.RankLora";
 
-    /// <summary>Gradients of x, A, B, router, router input, gates and base output, in that order, from what forward saved in its order.</summary>
-    public Tensor?[] Backward(IReadOnlyList<Tensor?> saved, Tensor dy)
+    /// <inheritdoc/>
+    public override bool GivesAway(int input) => input != RankLoraInputs.BaseOutputIndex;
+
+    /// <inheritdoc/>
+    public override Tensor?[] Backward(IReadOnlyList<Tensor?> saved, IReadOnlyList<Tensor?> outputGradients)
     {
         Tensor x = saved[0]!;
+        Tensor dy = outputGradients[0]!;
         MoeContext context = MoeContexts.For(x);
         ScalarType weightGradient = OpTensors.ToScalarType(DTypes.Grad);
         Tensor? dx = null, dA = null, dB = null, dRouter = null, dRouterInput = null, dGates = null;
@@ -96,7 +91,7 @@ internal sealed record RankLoraPlan(RankLoraShape Shape, RankLoraOptions Options
             GC.KeepAlive(saved);
         }
         // The base output enters with factor 1: its gradient is dy itself.
-        return [dx, dA, dB, dRouter, dRouterInput, dGates, Needs[6] ? dy : null, null];
+        return [dx, dA, dB, dRouter, dRouterInput, dGates, Needs[RankLoraInputs.BaseOutputIndex] ? dy : null];
     }
 }
 

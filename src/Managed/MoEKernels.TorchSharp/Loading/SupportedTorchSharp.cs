@@ -12,6 +12,9 @@ internal static class SupportedTorchSharp
     /// <summary>The first release that is not supported any more.</summary>
     public static Version Limit { get; } = new(0, 108);
 
+    /// <summary>Whether autograd nodes of our own were tried with this release: they use more entry points than the rest.</summary>
+    public static bool HasTriedNodes(Version actual) => actual.Major == 0 && actual.Minor == 107 && actual.Build == 0;
+
     /// <summary>Throws unless <paramref name="actual"/> is one of the supported releases.</summary>
     /// <exception cref="NotSupportedException">It is not.</exception>
     public static void Check(Version? actual)
