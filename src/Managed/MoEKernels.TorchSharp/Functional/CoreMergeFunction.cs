@@ -87,8 +87,8 @@ internal sealed record CoreMergePlan(CoreMergeShape Shape, CoreMergeOptions Opti
                 Dp = OpTensors.Address(dMixture),
             };
             long bytes = CoreMerge.BackwardWorkspace(context, args);
-            using Tensor? workspace = OpTensors.Workspace(bytes, x);
-            CoreMerge.Backward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
+            using var workspace = new CallWorkspace(bytes, x);
+            CoreMerge.Backward(context, args, workspace.Address, bytes, MoeContexts.Stream);
             GC.KeepAlive(saved);
         }
         // The base output enters with factor 1: its gradient is dy itself.
@@ -152,8 +152,8 @@ internal sealed class CoreMergeCall(CoreMergePlan plan, bool reuseBaseOutput)
             V = OpTensors.Address(V),
         };
         long bytes = CoreMerge.ForwardWorkspace(context, args);
-        using Tensor? workspace = OpTensors.Workspace(bytes, x);
-        CoreMerge.Forward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
+        using var workspace = new CallWorkspace(bytes, x);
+        CoreMerge.Forward(context, args, workspace.Address, bytes, MoeContexts.Stream);
         GC.KeepAlive(this);
     }
 }

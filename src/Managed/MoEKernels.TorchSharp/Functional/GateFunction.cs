@@ -49,8 +49,8 @@ internal sealed record GatePlan(GateShape Shape, GateOptions Options) : GraphPla
             DLogits = OpTensors.Address(dLogits),
         };
         long bytes = Gate.BackwardWorkspace(context, args);
-        using Tensor? workspace = OpTensors.Workspace(bytes, logits);
-        Gate.Backward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
+        using var workspace = new CallWorkspace(bytes, logits);
+        Gate.Backward(context, args, workspace.Address, bytes, MoeContexts.Stream);
         GC.KeepAlive(bias);
         GC.KeepAlive(ids);
         GC.KeepAlive(dLogits);
@@ -99,8 +99,8 @@ internal sealed class GateCall(GatePlan plan, Tensor? bias, bool withLogSumExp)
             Lse = OpTensors.Address(LogSumExp),
         };
         long bytes = Gate.ForwardWorkspace(context, args);
-        using Tensor? workspace = OpTensors.Workspace(bytes, logits);
-        Gate.Forward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
+        using var workspace = new CallWorkspace(bytes, logits);
+        Gate.Forward(context, args, workspace.Address, bytes, MoeContexts.Stream);
         GC.KeepAlive(this);
     }
 }

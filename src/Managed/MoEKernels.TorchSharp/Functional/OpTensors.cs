@@ -111,8 +111,4 @@ internal static unsafe class OpTensors
 
     public static Tensor? EmptyIf(bool wanted, long rows, long columns, ScalarType type, Tensor like) =>
         wanted ? empty(rows, columns, dtype: type, device: like.device) : null;
-
-    /// <summary>Scratch memory of a call; null when it needs none.</summary>
-    public static Tensor? Workspace(long bytes, Tensor like) =>
-        bytes == 0 ? null : empty(bytes, dtype: ScalarType.Byte, device: like.device);
 }

@@ -86,8 +86,8 @@ internal sealed record RankLoraPlan(RankLoraShape Shape, RankLoraOptions Options
                 DGates = OpTensors.Address(dGates),
             };
             long bytes = RankLora.BackwardWorkspace(context, args);
-            using Tensor? workspace = OpTensors.Workspace(bytes, x);
-            RankLora.Backward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
+            using var workspace = new CallWorkspace(bytes, x);
+            RankLora.Backward(context, args, workspace.Address, bytes, MoeContexts.Stream);
             GC.KeepAlive(saved);
         }
         // The base output enters with factor 1: its gradient is dy itself.
@@ -172,8 +172,8 @@ internal sealed class RankLoraCall(RankLoraPlan plan, Tensor? bias, Tensor? ids,
             Counts = OpTensors.Address(Counts),
         };
         long bytes = RankLora.ForwardWorkspace(context, args);
-        using Tensor? workspace = OpTensors.Workspace(bytes, x);
-        RankLora.Forward(context, args, OpTensors.Address(workspace), bytes, MoeContexts.Stream);
+        using var workspace = new CallWorkspace(bytes, x);
+        RankLora.Forward(context, args, workspace.Address, bytes, MoeContexts.Stream);
         GC.KeepAlive(this);
     }
 }
