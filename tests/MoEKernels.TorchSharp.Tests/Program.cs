@@ -8,6 +8,9 @@ internal static class Program
 {
     public const string Misuse = "misuse";
     public const string Memory = "memory";
+
+    /// <summary>Before the other arguments: keep to TorchSharp's public autograd functions.</summary>
+    public const string PublicAutograd = "public-autograd";
     private const string Tests = "test";
 
     public static int Main(string[] arguments)
@@ -16,6 +19,11 @@ internal static class Program
             return TestPrograms.TestRun.Run(arguments.ElementAtOrDefault(1));
         // One thread: neither the outcome nor the memory depends on it, and it waits for nobody on a busy machine.
         set_num_threads(1);
+        if (arguments is [PublicAutograd, ..])
+        {
+            AppContext.SetSwitch(GraphFunction.PublicOnlySwitch, true);
+            arguments = arguments[1..];
+        }
         switch (arguments)
         {
             case [Misuse, var scenario]:
@@ -25,7 +33,7 @@ internal static class Program
                 Console.WriteLine(MemoryProgram.MeasureGrowth(Enum.Parse<Workload>(workload), int.Parse(steps, CultureInfo.InvariantCulture)));
                 return 0;
             default:
-                Console.Error.WriteLine($"Expected '{Tests} [category]', '{Misuse} <scenario>' or '{Memory} <workload> <steps>'.");
+                Console.Error.WriteLine($"Expected '{Tests} [category]', or [{PublicAutograd}] and '{Misuse} <scenario>' or '{Memory} <workload> <steps>'.");
                 return 2;
         }
     }

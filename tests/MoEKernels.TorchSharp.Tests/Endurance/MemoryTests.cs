@@ -8,7 +8,8 @@ namespace MoEKernels.TorchSharp.Tests;
 public sealed partial class MemoryTests
 {
     [Test]
-    public void TrainingSteps_20000_StayFlat([Values] Workload workload) => AssertFlat(workload, 20_000);
+    public void TrainingSteps_20000_StayFlat([Values] Workload workload, [Values] bool publicAutograd) =>
+        AssertFlat(workload, 20_000, publicAutograd ? [Program.PublicAutograd] : []);
 
     [Test]
     [Explicit("Takes minutes: the long form of the test above, to be run by hand.")]
@@ -30,9 +31,10 @@ public sealed partial class MemoryTests
         }
     }
 
-    private static void AssertFlat(Workload workload, int steps)
+    private static void AssertFlat(Workload workload, int steps, params string[] options)
     {
-        (int exitCode, string output) = ChildProcess.Run(Program.Memory, workload.ToString(), steps.ToString(CultureInfo.InvariantCulture));
+        string[] arguments = [.. options, Program.Memory, workload.ToString(), steps.ToString(CultureInfo.InvariantCulture)];
+        (int exitCode, string output) = ChildProcess.Run(arguments);
         Assert.That(exitCode, Is.Zero, output);
         Match match = Growth().Match(output);
         Assert.That(match.Success, output);

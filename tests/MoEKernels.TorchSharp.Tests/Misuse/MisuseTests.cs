@@ -3,10 +3,11 @@ namespace MoEKernels.TorchSharp.Tests;
 /// <summary>Misuse ends in a managed exception, never in the end of the process. Each scenario has a process of its own.</summary>
 public sealed class MisuseTests
 {
-    [TestCaseSource(typeof(MisuseScenarios), nameof(MisuseScenarios.Names))]
-    public void Misuse_EndsInAManagedException(string scenario)
+    [Test]
+    public void Misuse_EndsInAManagedException(
+        [ValueSource(typeof(MisuseScenarios), nameof(MisuseScenarios.Names))] string scenario, [Values] bool publicAutograd)
     {
-        (int exitCode, string output) = ChildProcess.Run(Program.Misuse, scenario);
+        (int exitCode, string output) = ChildProcess.Run([.. publicAutograd ? (string[])[Program.PublicAutograd] : [], Program.Misuse, scenario]);
         Assert.That(exitCode, Is.Zero, output);
         Assert.That(output, Does.Contain(MisuseScenarios.Passed));
     }

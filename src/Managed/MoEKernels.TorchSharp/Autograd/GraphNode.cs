@@ -30,6 +30,9 @@ internal sealed unsafe class GraphNode
     private nint[] _saved = [];
     private uint _given;  // the inputs that are tensors: the others have no edge
 
+    /// <summary>How many of these wait for a node.</summary>
+    public static int FreeCount => Free.Count;
+
     private GraphNode()
     {
         _apply = Apply;
