@@ -46,7 +46,12 @@ struct Tolerance {
     explicit Tolerance(const CoreMergeCase& c)
         : sums(epsilon(accumulator_dtype(c.dtypes.x)) *
                    (4 + std::sqrt(static_cast<double>(c.d_in + c.d_out + c.r * c.E + c.T))) +
-               6 * operand_rounding(c.dtypes.x)) {}
+               6 * rounding_of_operands(c)) {}
+
+    static double rounding_of_operands(const CoreMergeCase& c) {
+        const bool tf32 = c.dtypes.x == MOEK_DTYPE_F32 && (c.flags & MOEK_CALL_FLAG_ALLOW_TF32) != 0;
+        return on_cuda() && tf32 ? 0x1p-11 : operand_rounding(c.dtypes.x);
+    }
 
     testing::AssertionResult check(const Tensor& got, const Values& expected, const Values& old, double bound) const {
         Values sum = expected;
@@ -202,6 +207,31 @@ TEST(CoreMerge, EqualsTheReferenceForWideCores) {
         for (const int32_t router : {MOEK_CORE_ROUTER_CORE, MOEK_CORE_ROUTER_INPUT}) {
             c.router = router;
             compare_with_reference(c, context, random);
+        }
+    }
+}
+
+// Cores that share a stage of the pipeline of a GPU, fill it, exceed it, or are wider than a block; more than one block of
+// tokens; the last stage full or not.
+TEST(CoreMerge, EqualsTheReferenceForEveryPlaceOfACore) {
+    Random random;
+    const Context context;
+    int64_t index = 0;
+    for (const int64_t r : {4, 8, 16, 24, 32, 40, 64, 80, 129}) {
+        for (const int64_t E : {1, 3, 8}) {
+            CoreMergeCase c;
+            c.T = 130;
+            c.d_in = 24;
+            c.d_out = 16;
+            c.r = r;
+            c.E = E;
+            c = with_options(c, 17 * index);
+            compare_with_reference(c, context, random);
+            c.dtypes = {MOEK_DTYPE_F32, MOEK_DTYPE_F32};
+            c.flags |= MOEK_CALL_FLAG_ALLOW_TF32;
+            compare_with_reference(c, context, random);
+            if (testing::Test::HasFailure()) return;
+            ++index;
         }
     }
 }
