@@ -9,11 +9,12 @@ try
         Console.WriteLine(ProgramArguments.Help);
         return 0;
     }
-    Session.Start(arguments.Threads);
+    Session.Start(arguments.Threads[0]);
     return arguments.Mode switch
     {
         Mode.Check => CheckMode.Run(),
         Mode.Quick => QuickMode.Run(arguments),
+        Mode.Scaling => ScalingMode.Run(arguments),
         _ => BenchmarkDotNetMode.Run(arguments.BenchmarkDotNetArguments),
     };
 }

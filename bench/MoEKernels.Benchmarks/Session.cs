@@ -16,8 +16,10 @@ internal static class Session
     /// <summary>The context of every call, from the autograd functions as on raw addresses.</summary>
     public static MoeContext Context => _context ?? throw new InvalidOperationException("The session was not started.");
 
+    /// <summary>Begins, or begins anew with another number of threads: nothing made before may be used any more.</summary>
     public static void Start(int threads)
     {
+        _context?.Dispose();
         set_num_threads(threads);
         _context = new MoeContext(new MoeContextOptions { ThreadCount = threads });
         MoeFunctional.CpuContext = _context;

@@ -311,8 +311,8 @@ TEST(GateEdges, EqualScoresGoToTheLowerId) {
 // Orders and ties that a selection by thresholds, lists or heaps could get wrong, around the sizes where they change.
 TEST(GateEdges, AnyOrderAndAnyTiesSelectLikeAStableSort) {
     Random random;
-    for (int64_t E : {1, 16, 24, 25, 31, 32, 33, 64, 65, 100, 600}) {
-        for (int64_t k : {1, 2, 8, 9, 16, 17, 33}) {
+    for (int64_t E : {1, 16, 24, 25, 31, 32, 33, 64, 65, 100, 128, 129, 256, 600}) {
+        for (int64_t k : {1, 2, 8, 9, 16, 17, 32, 33, 100}) {
             if (k > E) continue;
             for (int pattern = 0; pattern < 7; ++pattern) {
                 std::vector<double> logits(static_cast<size_t>(E));

@@ -5,6 +5,7 @@ using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
 using MoEKernels.Benchmarks.Benchmarks;
+using MoEKernels.Benchmarks.Timing;
 
 namespace MoEKernels.Benchmarks.Modes;
 
@@ -22,7 +23,7 @@ internal static class BenchmarkDotNetMode
         if (!options.Filters.Any() && !options.AllCategories.Any() && !options.AnyCategories.Any())
             all.AddRange(["--filter", "*"]);
 
-        IConfig config = DefaultConfig.Instance.AddColumn(new GigaflopsColumn());
+        IConfig config = DefaultConfig.Instance.AddColumn(WorkloadColumn.All(Peaks.Measure));
         Summary[] summaries = [.. BenchmarkSwitcher.FromAssembly(typeof(OpBenchmarks).Assembly).Run([.. all], config)];
         if (options.ListBenchmarkCaseMode != ListBenchmarkCaseMode.Disabled || options.PrintInformation)
             return 0;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using MoEKernels.Benchmarks.Workloads;
 
 namespace MoEKernels.Benchmarks.Modes;
 
@@ -7,12 +8,26 @@ internal enum Mode
     BenchmarkDotNet,
     Check,
     Quick,
+    Scaling,
     Help,
 }
 
 /// <summary>The program's arguments.</summary>
+/// <param name="Mode">What to do.</param>
+/// <param name="Threads">How many threads; several numbers for the quick mode, one after another.</param>
+/// <param name="Only">Text that the rows to measure contain; null for all of them.</param>
+/// <param name="OutFolder">Folder for results; null for none.</param>
+/// <param name="Document">Markdown file to put the results into; null for none.</param>
+/// <param name="Plots">Folder for pictures; null for none.</param>
+/// <param name="BenchmarkDotNetArguments">What is left for BenchmarkDotNet.</param>
 internal sealed record ProgramArguments(
-    Mode Mode, int Threads, string? Only, string? OutFolder, string? Document, IReadOnlyList<string> BenchmarkDotNetArguments)
+    Mode Mode,
+    IReadOnlyList<int> Threads,
+    string? Only,
+    string? OutFolder,
+    string? Document,
+    string? Plots,
+    IReadOnlyList<string> BenchmarkDotNetArguments)
 {
     public const string Help =
         """
@@ -22,18 +37,22 @@ internal sealed record ProgramArguments(
               Verifies every implementation on small shapes, outputs and gradients, against the formula in f64.
               Takes seconds. Exit code 1 if one of them is wrong.
 
-          MoEKernels.Benchmarks --quick [--threads N] [--only TEXT] [--out FOLDER] [--document FILE]
-              Times all ops side by side in a couple of minutes and prints a table of times and ratios.
+          MoEKernels.Benchmarks --quick [--threads N] [--only TEXT] [--out FOLDER] [--document FILE] [--plots FOLDER]
+              Times all ops side by side in a few minutes, on one thread and on all, and prints tables of times and ratios.
               --only TEXT      only rows whose op, shape and types, as the table has them, contain TEXT
               --out FOLDER     also write FOLDER/<date>-<commit>.json and .md
-              --document FILE  also put the table into a Markdown file, between <!-- results --> and <!-- /results -->
+              --document FILE  also put the tables into a Markdown file, between <!-- results --> and <!-- /results -->
+              --plots FOLDER   also draw FOLDER/roofline.png
+
+          MoEKernels.Benchmarks --scaling --plots FOLDER [--threads N] [--only TEXT]
+              Times the ops over T, r, k and E in two minutes and draws FOLDER/scaling.png.
 
           MoEKernels.Benchmarks [--threads N] [options of BenchmarkDotNet]
               BenchmarkDotNet, all benchmarks unless --filter says otherwise, for example
               --filter '*RankLora*' --job short        --list flat        --anyCategories Forward
               Everything: https://benchmarkdotnet.org/articles/guides/console-args.html
 
-          --threads N  CPU threads of libtorch and of MoEKernels alike, default 1
+          --threads N  CPU threads of libtorch and of MoEKernels alike, default 1, with --quick 1 and then all
           --help       this text
         """;
 
@@ -41,8 +60,8 @@ internal sealed record ProgramArguments(
     public static ProgramArguments Parse(IReadOnlyList<string> arguments)
     {
         Mode mode = Mode.BenchmarkDotNet;
-        int threads = 1;
-        string? only = null, outFolder = null, document = null;
+        int? threads = null;
+        string? only = null, outFolder = null, document = null, plots = null;
         List<string> rest = [];
         for (int i = 0; i < arguments.Count; i++)
         {
@@ -50,11 +69,11 @@ internal sealed record ProgramArguments(
             switch (argument)
             {
                 case "--help" or "-h" or "-?":
-                    return new ProgramArguments(Mode.Help, threads, null, null, null, []);
-                case "--check" or "--quick":
-                    Mode asked = argument == "--check" ? Mode.Check : Mode.Quick;
+                    return new ProgramArguments(Mode.Help, [1], null, null, null, null, []);
+                case "--check" or "--quick" or "--scaling":
+                    Mode asked = argument switch { "--check" => Mode.Check, "--quick" => Mode.Quick, _ => Mode.Scaling };
                     if (mode != Mode.BenchmarkDotNet && mode != asked)
-                        throw new UsageException("--check and --quick exclude each other");
+                        throw new UsageException("--check, --quick and --scaling exclude each other");
                     mode = asked;
                     break;
                 case "--threads":
@@ -69,6 +88,9 @@ internal sealed record ProgramArguments(
                 case "--document":
                     document = Value();
                     break;
+                case "--plots":
+                    plots = Value();
+                    break;
                 default:
                     rest.Add(argument);
                     break;
@@ -81,13 +103,21 @@ internal sealed record ProgramArguments(
 
         if (mode != Mode.BenchmarkDotNet && rest.Count > 0)
             throw new UsageException($"unknown argument '{rest[0]}'; see --help");
-        if (mode != Mode.Quick && (only ?? outFolder ?? document) is not null)
-        {
-            string option = only is not null ? "--only" : outFolder is null ? "--document" : "--out";
-            throw new UsageException($"{option} goes with --quick only; see --help");
-        }
-        return new ProgramArguments(mode, threads, only, outFolder, document, rest);
+        if (mode != Mode.Quick && (outFolder ?? document) is not null)
+            throw new UsageException($"{(outFolder is null ? "--document" : "--out")} goes with --quick only; see --help");
+        if (mode is not (Mode.Quick or Mode.Scaling) && (only ?? plots) is not null)
+            throw new UsageException($"{(only is null ? "--plots" : "--only")} goes with --quick and --scaling only; see --help");
+        if (mode == Mode.Scaling && plots is null)
+            throw new UsageException("--scaling needs --plots FOLDER; see --help");
+        int[] threadCounts = threads is { } given ? [given]
+            : mode == Mode.Quick && Environment.ProcessorCount > 1 ? [1, Environment.ProcessorCount]
+            : [1];
+        return new ProgramArguments(mode, threadCounts, only, outFolder, document, plots, rest);
     }
+
+    /// <summary>Whether a case is among those asked for.</summary>
+    public bool Wants(WorkloadCase workloadCase) =>
+        Only is null || $"{workloadCase.Op} {workloadCase.Shape} {workloadCase.Precision}".Contains(Only, StringComparison.OrdinalIgnoreCase);
 
     private static int PositiveNumber(string option, string text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number is > 0 and <= 1024

@@ -20,19 +20,25 @@ internal static class JsonReport
         report.Machine.Date,
         report.Machine.Commit,
         Machine = report.Machine.Lines,
-        report.Threads,
-        report.OtherProcessors,
-        Quiet = report.IsQuiet,
-        Results = report.Rows.Select(row => new
+        Sections = report.Sections.Select(section => new
         {
-            row.Case.Op,
-            row.Case.Shape,
-            Precision = row.Case.Precision.ToString(),
-            Pass = MarkdownReport.NameOf(row.Pass),
-            row.Gigaflop,
-            Baseline = row.Times[0].Implementation,
-            Times = row.Times.ToDictionary(entry => entry.Implementation, entry => entry.Sample),
-            FusedSpeedup = row.SpeedupOf(Implementation.Fused),
+            section.Threads,
+            section.Peaks,
+            section.OtherProcessors,
+            Quiet = section.IsQuiet,
+            Results = section.Rows.Select(row => new
+            {
+                row.Case.Op,
+                row.Case.Shape,
+                Precision = row.Case.Precision.ToString(),
+                Pass = MarkdownReport.NameOf(row.Pass),
+                row.Gigaflop,
+                Gigabytes = row.Case.Bytes.Of(row.Pass) / 1e9,
+                Baseline = row.Times[0].Implementation,
+                Times = row.Times.ToDictionary(entry => entry.Implementation, entry => entry.Sample),
+                FusedSpeedup = row.SpeedupOf(Implementation.Fused),
+                FusedShareOfFloor = row.ShareOfFloor(row.Find(Implementation.Fused)!, section.Peaks),
+            }),
         }),
     }, Options) + "\n";
 }

@@ -13,35 +13,44 @@ internal static class MarkdownReport
         var text = new StringBuilder();
         foreach (string line in report.Machine.Lines)
             text.Append("- ").Append(line).Append('\n');
-        string threads = report.Threads == 1 ? "1 thread" : $"{report.Threads} threads";
-        text.Append("- ").Append(threads).Append(" each; other processes: ").Append(Load(report)).Append('\n');
-        foreach (IGrouping<string, ReportRow> op in report.Rows.GroupBy(row => row.Case.Op))
-            AppendTable(text, op.Key, [.. op], withCpuTime: report.Threads == 1);
+        foreach (ReportSection section in report.Sections)
+        {
+            string threads = section.Threads == 1 ? "1 thread" : $"{section.Threads} threads";
+            text.Append(CultureInfo.InvariantCulture,
+                $"- {threads} each: matrix products {section.Peaks.Gigaflops:F0} GFLOP/s, copies {section.Peaks.Gigabytes:F1} GB/s; other processes: {Load(section)}\n");
+        }
+        foreach (ReportSection section in report.Sections)
+        {
+            string threads = section.Threads == 1 ? "1 thread" : $"{section.Threads} threads";
+            foreach (IGrouping<string, ReportRow> op in section.Rows.GroupBy(row => row.Case.Op))
+                AppendTable(text, $"{op.Key}, {threads}", [.. op], section);
+        }
         return text.ToString();
     }
 
     public static string NameOf(Pass pass) => pass == Pass.Forward ? "forward" : "forward+backward";
 
-    private static string Load(Report report) => report switch
+    private static string Load(ReportSection section) => section switch
     {
         { OtherProcessors: null } => "unknown",
-        { IsQuiet: true } => Busy(report),
-        _ => $"{Busy(report)}: **the machine was not quiet, do not quote these times**",
+        { IsQuiet: true } => Busy(section),
+        _ => $"{Busy(section)}: **the machine was not quiet, do not quote these times**",
     };
 
-    private static string Busy(Report report) =>
-        string.Create(CultureInfo.InvariantCulture, $"{report.OtherProcessors:F2} processors busy");
+    private static string Busy(ReportSection section) =>
+        string.Create(CultureInfo.InvariantCulture, $"{section.OtherProcessors:F2} processors busy");
 
     // CPU time of several threads would count their spinning as work.
-    private static void AppendTable(StringBuilder text, string op, IReadOnlyList<ReportRow> rows, bool withCpuTime)
+    private static void AppendTable(StringBuilder text, string heading, IReadOnlyList<ReportRow> rows, ReportSection section)
     {
+        bool withCpuTime = section.Threads == 1;
         string[] implementations = [.. rows[0].Times.Select(entry => entry.Implementation)];
-        text.Append('\n').Append("### ").Append(op).Append("\n\n| shape | types | pass |");
+        text.Append('\n').Append("### ").Append(heading).Append("\n\n| shape | types | pass |");
         foreach (string name in implementations)
             text.Append(' ').Append(name).Append(" ms |");
-        text.Append(" fused GFLOP/s | torch / fused |").Append(withCpuTime ? " of CPU time |" : "");
+        text.Append(" fused GFLOP/s | GB/s | % of floor | torch / fused |").Append(withCpuTime ? " of CPU time |" : "");
         text.Append("\n|---|---|---|");
-        for (int i = 0; i < implementations.Length + (withCpuTime ? 3 : 2); i++)
+        for (int i = 0; i < implementations.Length + (withCpuTime ? 5 : 4); i++)
             text.Append("--:|");
         text.Append('\n');
 
@@ -50,9 +59,12 @@ internal static class MarkdownReport
             string[] cells = [row.Case.Shape, row.Case.Precision.ToString(), NameOf(row.Pass),
                 .. implementations.Select(name => Milliseconds(row.Find(name)!))];
             text.Append("| ").AppendJoin(" | ", cells).Append(" |");
-            double rate = row.GigaflopPerSecond(row.Find(Implementation.Fused)!);
+            Sample fused = row.Find(Implementation.Fused)!;
+            string share = string.Create(CultureInfo.InvariantCulture, $"{100 * row.ShareOfFloor(fused, section.Peaks):F0}");
+            if (row.ShareOfDenseFloor(fused, section.Peaks) is { } dense)
+                share += string.Create(CultureInfo.InvariantCulture, $" ({100 * dense:F0})");
             Speedup speedup = row.SpeedupOf(Implementation.Fused);
-            text.Append(CultureInfo.InvariantCulture, $" {rate:F2} | **{speedup.Median:F2}** ({speedup.Min:F2}) |");
+            text.Append(CultureInfo.InvariantCulture, $" {row.GigaflopPerSecond(fused):F2} | {row.GigabytesPerSecond(fused):F2} | {share} | **{speedup.Median:F2}** ({speedup.Min:F2}) |");
             if (withCpuTime)
                 text.Append(CultureInfo.InvariantCulture, $" {speedup.Cpu:F2} |");
             text.Append('\n');

@@ -6,10 +6,15 @@ namespace MoEKernels.Benchmarks.Reports;
 
 /// <summary>What a run of the quick mode measured.</summary>
 /// <param name="Machine">Where and when.</param>
+/// <param name="Sections">One for each number of threads.</param>
+internal sealed record Report(Machine Machine, IReadOnlyList<ReportSection> Sections);
+
+/// <summary>All cases with one number of threads.</summary>
 /// <param name="Threads">CPU threads of libtorch and of MoEKernels alike.</param>
+/// <param name="Peaks">What the machine can do with them, measured before and after the cases.</param>
 /// <param name="OtherProcessors">Processors that other processes kept busy on average; null where unknown.</param>
 /// <param name="Rows">Cases and passes in the order measured.</param>
-internal sealed record Report(Machine Machine, int Threads, double? OtherProcessors, IReadOnlyList<ReportRow> Rows)
+internal sealed record ReportSection(int Threads, Peaks Peaks, double? OtherProcessors, IReadOnlyList<ReportRow> Rows)
 {
     /// <summary>Above this many processors kept busy by others, times are not worth quoting.</summary>
     private const double QuietLimit = 0.1;
@@ -40,6 +45,16 @@ internal sealed class ReportRow(
     }
 
     public double GigaflopPerSecond(Sample sample) => Gigaflop / (sample.Median / 1e3);
+
+    public double GigabytesPerSecond(Sample sample) => Case.Bytes.Of(Pass) / 1e9 / (sample.Median / 1e3);
+
+    /// <summary>The time that the formula's operations, or its bytes, take at the machine's peaks, over the least time measured.</summary>
+    public double ShareOfFloor(Sample sample, Peaks peaks) => peaks.FloorMilliseconds(Case.Flops, Case.Bytes, Pass) / sample.Min;
+
+    /// <summary>The same with the operations of a dense A; null where that makes no difference.</summary>
+    public double? ShareOfDenseFloor(Sample sample, Peaks peaks) => Case.DenseFlops == Case.Flops
+        ? null
+        : peaks.FloorMilliseconds(Case.DenseFlops, Case.Bytes, Pass) / sample.Min;
 
     public string ToConsoleLine()
     {

@@ -71,4 +71,30 @@ internal static class CaseLists
             }
         }
     }
+
+    /// <summary>Every op over each of its dimensions, the others as published.</summary>
+    public static IEnumerable<Sweep> Scaling
+    {
+        get
+        {
+            const long Width = 1024;
+            RankLoraCase Smora(long t, long r, long k) => new(RankLoraKind.SMoRA, t, Width, Width, r, k, Precision.F32);
+            CoreMergeCase Comol(long t, long r, long e) => new(CoreRouter.Core, t, Width, Width, r, e, Precision.F32);
+            GateCase Gate(long t, long e, long k) => new(GateKind.SoftmaxRaw, t, e, k, Precision.F32);
+
+            long[] tokens = [1, 4, 16, 64, 256, 1024, 4096];
+            yield return Over("rank_lora, d=1024 r=64 k=8", "T", tokens, t => Smora(t, 64, 8));
+            yield return Over("rank_lora, d=1024 T=512 k=8", "r", [8, 16, 32, 64, 128, 256], r => Smora(512, r, 8));
+            yield return Over("rank_lora, d=1024 T=512 r=64", "k", [1, 2, 4, 8, 16, 32, 64], k => Smora(512, 64, k));
+            yield return Over("core_merge, d=1024 r=16 E=8", "T", tokens, t => Comol(t, 16, 8));
+            yield return Over("core_merge, d=1024 T=512 E=8", "r", [4, 8, 16, 32, 64, 128], r => Comol(512, r, 8));
+            yield return Over("core_merge, d=1024 T=512 r=16", "E", [1, 2, 4, 8, 16, 32, 64], e => Comol(512, 16, e));
+            yield return Over("gate, E=64 k=8", "T", tokens, t => Gate(t, 64, 8));
+            yield return Over("gate, T=2048 k=8", "E", [8, 16, 32, 64, 128, 256, 512], e => Gate(2048, e, 8));
+            yield return Over("gate, T=2048 E=64", "k", [1, 2, 4, 8, 16, 32], k => Gate(2048, 64, k));
+        }
+    }
+
+    private static Sweep Over(string title, string axis, long[] values, Func<long, WorkloadCase> make) =>
+        new(title, axis, [.. values.Select(value => (value, make(value)))]);
 }

@@ -34,6 +34,9 @@ internal sealed record CoreMergeCase(
         }
     }
 
+    public override ByteCount Bytes =>
+        ByteCount.OfAdapter(T, DIn, DOut, R * DIn + DOut * R + E * R * R + E * (Router == CoreRouter.Core ? R : DIn), Precision);
+
     private CoreMergeOptions Options => new() { Router = Router, Scale = 1 };
 
     protected override Workload Create()

@@ -18,6 +18,17 @@ internal sealed record GateCase(GateKind Kind, long T, long E, long K, Precision
     /// </summary>
     public override FlopCount Flops => new(4.0 * T * E, 4.0 * T * E);
 
+    public override ByteCount Bytes
+    {
+        get
+        {
+            double logits = (double)T * E * Precision.Activation().ElementSize();
+            double weights = (double)T * Kept * Precision.Accumulator().ElementSize();
+            double ids = Kind == GateKind.Dense ? 0 : (double)T * K * sizeof(int);
+            return new(logits + weights + ids, logits + weights + ids + logits);
+        }
+    }
+
     private long Kept => Kind == GateKind.Dense ? E : K;
 
     private GateOptions Options => Kind switch

@@ -26,12 +26,25 @@ internal sealed record LayerCase(LayerKind Kind, long T, long D, Precision Preci
         get
         {
             double baseLayer = 2.0 * T * D * D;
-            WorkloadCase adapter = Kind == LayerKind.SMoRA
-                ? new RankLoraCase(RankLoraKind.SMoRA, T, D, D, SMoRARank, ActiveRanks, Precision)
-                : new CoreMergeCase(CoreRouter.Core, T, D, D, CoMoLRank, Cores, Precision);
-            return new(adapter.Flops.Forward + baseLayer, adapter.Flops.Backward + baseLayer);
+            return new(Adapter.Flops.Forward + baseLayer, Adapter.Flops.Backward + baseLayer);
         }
     }
+
+    public override FlopCount DenseFlops =>
+        Flops with { Forward = Flops.Forward + Adapter.DenseFlops.Forward - Adapter.Flops.Forward };
+
+    public override ByteCount Bytes
+    {
+        get
+        {
+            double weight = (double)D * D * Precision.Activation().ElementSize();
+            return new(Adapter.Bytes.Forward + weight, Adapter.Bytes.Backward + weight);
+        }
+    }
+
+    private WorkloadCase Adapter => Kind == LayerKind.SMoRA
+        ? new RankLoraCase(RankLoraKind.SMoRA, T, D, D, SMoRARank, ActiveRanks, Precision)
+        : new CoreMergeCase(CoreRouter.Core, T, D, D, CoMoLRank, Cores, Precision);
 
     protected override Workload Create()
     {

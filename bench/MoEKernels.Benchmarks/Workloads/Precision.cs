@@ -37,6 +37,14 @@ internal static class PrecisionExtensions
     public static ScalarType Accumulator(this Precision precision) =>
         precision == Precision.F64 ? ScalarType.Float64 : ScalarType.Float32;
 
+    /// <summary>Bytes of an element.</summary>
+    public static int ElementSize(this ScalarType type) => type switch
+    {
+        ScalarType.Float64 => sizeof(double),
+        ScalarType.Float32 => sizeof(float),
+        _ => sizeof(short),
+    };
+
     public static DTypeSet DTypes(this Precision precision) => precision switch
     {
         Precision.F32 => DTypeSet.F32,

@@ -31,6 +31,10 @@ internal sealed record RankLoraCase(RankLoraKind Kind, long T, long DIn, long DO
         }
     }
 
+    public override FlopCount DenseFlops => HasRouter ? Flops with { Forward = Flops.Forward + 2.0 * T * DIn * (R - K) } : Flops;
+
+    public override ByteCount Bytes => ByteCount.OfAdapter(T, DIn, DOut, R * DIn + DOut * R + (HasRouter ? R * DIn : 0), Precision);
+
     private bool HasRouter => Kind is RankLoraKind.SMoRA or RankLoraKind.SoftmaxRouter;
 
     private RankLoraOptions Options => Kind switch

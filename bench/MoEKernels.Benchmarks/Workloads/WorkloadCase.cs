@@ -13,6 +13,11 @@ internal abstract record WorkloadCase(Precision Precision)
 
     public abstract FlopCount Flops { get; }
 
+    /// <summary>The same, where forward multiplies x by all of A instead of by the ranks in use.</summary>
+    public virtual FlopCount DenseFlops => Flops;
+
+    public abstract ByteCount Bytes { get; }
+
     /// <summary>Makes the operands, the same ones for the same seed, and everything that runs on them.</summary>
     public Workload Build(int seed = 1)
     {
