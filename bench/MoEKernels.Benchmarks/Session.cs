@@ -4,8 +4,7 @@ using static TorchSharp.torch;
 namespace MoEKernels.Benchmarks;
 
 /// <summary>
-/// The process's threads. libtorch and this library have a pool each, and a comparison is only fair when both have the
-/// same size.
+/// The process's threads. This library borrows libtorch's, as its modules do; a comparison is only fair when both have the same number.
 /// </summary>
 internal static class Session
 {
@@ -21,7 +20,7 @@ internal static class Session
     {
         _context?.Dispose();
         set_num_threads(threads);
-        _context = new MoeContext(new MoeContextOptions { ThreadCount = threads });
+        _context = new MoeContext(new MoeContextOptions { ThreadCount = threads, ParallelFunction = TorchThreads.ParallelFunction });
         MoeFunctional.CpuContext = _context;
         Threads = threads;
     }

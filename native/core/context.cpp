@@ -21,6 +21,9 @@ moek_context_options checked_options(const moek_context_options* given) {
     moek::check_range("device_index", options.device_index, 0, INT32_MAX);
     moek::check_range("thread_count", options.thread_count, 0, 4096);
     moek::check_enum("isa", options.isa, 5, "moek_isa");
+    if (options.device_type != MOEK_DEVICE_TYPE_CPU) {
+        moek::check_null("parallel", reinterpret_cast<const void*>(options.parallel), "on a GPU");
+    }
     moek::check_enum("log_level", options.log_level, 5, "moek_log_level");
     moek::check_reserved(options.reserved);
     return options;

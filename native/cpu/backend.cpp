@@ -49,7 +49,7 @@ moek_status state_create(const moek_context_options* options, moek_backend_log l
     check_range("device_index", options->device_index, 0, 0);
     const int32_t cores = available_cores();
     const int32_t thread_count = options->thread_count == 0 ? cores : options->thread_count;
-    auto context = std::make_unique<Context>(thread_count, resolve_isa(options->isa));
+    auto context = std::make_unique<Context>(thread_count, resolve_isa(options->isa), options->parallel);
     if (thread_count > cores) {
         const std::string text = "thread_count " + std::to_string(thread_count) + " is more than the " +
                                  std::to_string(cores) + " cores this process may use";

@@ -248,6 +248,17 @@ typedef struct moek_graph moek_graph;
  */
 typedef void (*moek_log_callback)(int32_t level, const char* message, uint64_t length, void* user);
 
+/**
+ * Lends threads to a context: calls `body` with `data` on up to `thread_count` threads at once, the calling one among
+ * them, and returns when all calls have returned. Fewer threads, down to the calling one alone, change no result.
+ * GOMP_parallel of GNU's OpenMP library is such a function.
+ * @param body         what to call; throws nothing
+ * @param data         its argument
+ * @param thread_count most threads, 2 or more
+ * @param flags        0
+ */
+typedef void (*moek_parallel_callback)(void (*body)(void* data), void* data, uint32_t thread_count, uint32_t flags);
+
 /** Options of ::moek_context_create. All zero is the default: the CPU with all its cores. */
 typedef struct moek_context_options {
     uint32_t struct_size;     /**< sizeof(moek_context_options). */
@@ -260,7 +271,11 @@ typedef struct moek_context_options {
     void* log_user;           /**< Passed to `log`. */
     const char* cuda_library; /**< Optional: full path of the CUDA library, UTF-8; null: what the environment variable
                                    MOEKERNELS_CUDA_LIBRARY says, else beside this library. */
-    uint64_t reserved[4];     /**< Zero. */
+    moek_parallel_callback
+        parallel;         /**< Optional: threads of somebody else's, used instead of own ones. A program whose
+                                          other library keeps a pool of threads awake shares that, instead of having two
+                                          pools take the cores from each other. Not on CUDA. */
+    uint64_t reserved[3]; /**< Zero. */
 } moek_context_options;
 
 /** What a context turned out to be. */

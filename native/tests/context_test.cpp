@@ -116,6 +116,14 @@ TEST(ContextCreate, WarnsOfMoreThreadsThanCores) {
     moek_context_destroy(context);
 }
 
+TEST(ContextCreate, LentThreadsAreForTheCpu) {
+    moek_context* context = nullptr;
+    moek_context_options options = options_for(MOEK_DEVICE_TYPE_CUDA);
+    options.parallel = [](void (*body)(void*), void* data, uint32_t, uint32_t) { body(data); };
+    MOEK_EXPECT_ERROR(moek_context_create(&options, &context), MOEK_STATUS_CODE_INVALID_ARGUMENT,
+                      "expected null on a GPU");
+}
+
 TEST(ContextArguments, Rejected) {
     moek_context* context = nullptr;
     moek_context_options good = options_for(MOEK_DEVICE_TYPE_CPU);

@@ -7,7 +7,8 @@
 namespace moek::cpu {
 
 struct Context {
-    Context(int32_t thread_count, int32_t chosen_isa) : isa(chosen_isa), pool(thread_count) {}
+    Context(int32_t thread_count, int32_t chosen_isa, moek_parallel_callback parallel = nullptr)
+        : isa(chosen_isa), pool(thread_count, parallel) {}
 
     const int32_t isa;  // one of moek_isa, never AUTO
     ThreadPool pool;

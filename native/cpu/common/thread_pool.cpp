@@ -1,5 +1,6 @@
 #include "cpu/common/thread_pool.hpp"
 
+#include <algorithm>
 #include <system_error>
 
 namespace moek::cpu {
@@ -19,28 +20,40 @@ void ThreadPool::run(int64_t blocks, BlockFunction function, void* context) {
         for (int64_t block = 0; block < blocks; ++block) function(context, block);
         return;
     }
-    start_workers();
-
     Job job{function, context, blocks};
+    if (parallel_ != nullptr) {
+        work_with_lent_threads(job);
+    } else {
+        work_with_own_threads(job);
+    }
+    busy_.store(false, std::memory_order_release);
+    if (job.error) std::rethrow_exception(job.error);
+}
+
+void ThreadPool::work_with_lent_threads(Job& job) {
+    const int64_t threads = std::min<int64_t>(thread_count_, job.blocks);
+    parallel_([](void* data) { work_on(*static_cast<Job*>(data)); }, &job, static_cast<uint32_t>(threads), 0);
+    // Nothing is left to do unless the lender called nobody at all.
+    work_on(job);
+}
+
+void ThreadPool::work_with_own_threads(Job& job) {
+    start_workers();
     {
         const std::lock_guard lock(mutex_);
         job_ = &job;
         ++generation_;
     }
     // Waking more threads than there are other blocks is wasted.
-    if (blocks - 1 >= static_cast<int64_t>(workers_.size())) {
+    if (job.blocks - 1 >= static_cast<int64_t>(workers_.size())) {
         wake_.notify_all();
     } else {
-        for (int64_t i = 0; i < blocks - 1; ++i) wake_.notify_one();
+        for (int64_t i = 0; i < job.blocks - 1; ++i) wake_.notify_one();
     }
     work_on(job);
-    {
-        std::unique_lock lock(mutex_);
-        job_ = nullptr;
-        done_.wait(lock, [&] { return job.workers == 0; });
-    }
-    busy_.store(false, std::memory_order_release);
-    if (job.error) std::rethrow_exception(job.error);
+    std::unique_lock lock(mutex_);
+    job_ = nullptr;
+    done_.wait(lock, [&] { return job.workers == 0; });
 }
 
 void ThreadPool::work_on(Job& job) {

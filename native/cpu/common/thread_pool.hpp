@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "moekernels.h"
+
 namespace moek::cpu {
 
 // Runs loops over blocks. Blocks are claimed one by one, so which thread runs a block is open; what a block computes
@@ -18,11 +20,13 @@ namespace moek::cpu {
 //
 // Threads start with the first loop that needs them and sleep when there is nothing to do. One loop runs on the
 // workers at a time: a loop started meanwhile, by another caller or from inside a block, runs on its caller's thread
-// alone. So nothing ever waits for a thread that waits in turn.
+// alone. So nothing ever waits for a thread that waits in turn. With `parallel` there are no own threads at all: it
+// lends those of another library, see moek_parallel_callback.
 class ThreadPool {
   public:
     // `thread_count` >= 1 counts the calling thread.
-    explicit ThreadPool(int32_t thread_count) : thread_count_(thread_count) {}
+    explicit ThreadPool(int32_t thread_count, moek_parallel_callback parallel = nullptr)
+        : thread_count_(thread_count), parallel_(parallel) {}
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
@@ -67,12 +71,15 @@ class ThreadPool {
     };
 
     void run(int64_t blocks, BlockFunction function, void* context);
+    void work_with_lent_threads(Job& job);
+    void work_with_own_threads(Job& job);
     static void work_on(Job& job);
     void start_workers();
     void worker();
 
     const int32_t thread_count_;
-    std::atomic<bool> busy_{false};  // a loop owns the workers
+    const moek_parallel_callback parallel_;  // null: own threads
+    std::atomic<bool> busy_{false};          // a loop owns the workers
     std::mutex mutex_;
     std::condition_variable wake_;
     std::condition_variable done_;

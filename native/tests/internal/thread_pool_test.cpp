@@ -42,6 +42,45 @@ TEST(ThreadPool, SeveralThreadsTakePart) {
     EXPECT_NE(seen[1], seen[2]);
 }
 
+// Lends the caller and what else was asked for, as GOMP_parallel does.
+void lend(void (*body)(void*), void* data, uint32_t thread_count, uint32_t flags) {
+    EXPECT_GE(thread_count, 2u);
+    EXPECT_EQ(flags, 0u);
+    std::vector<std::thread> others;
+    for (uint32_t i = 1; i < thread_count; ++i) others.emplace_back(body, data);
+    body(data);
+    for (std::thread& thread : others) thread.join();
+}
+
+void lend_the_caller_alone(void (*body)(void*), void* data, uint32_t, uint32_t) {
+    body(data);
+}
+
+void lend_nobody(void (*)(void*), void*, uint32_t, uint32_t) {}
+
+TEST(ThreadPool, LentThreadsRunEveryBlockOnce) {
+    for (const moek_parallel_callback parallel : {&lend, &lend_the_caller_alone, &lend_nobody}) {
+        ThreadPool pool(3, parallel);
+        for (int64_t blocks : {0, 1, 2, 3, 4, 100}) {
+            std::vector<std::atomic<int>> runs(static_cast<size_t>(blocks));
+            pool.parallel_for(blocks, [&](int64_t block) { ++runs[static_cast<size_t>(block)]; });
+            for (const auto& count : runs) ASSERT_EQ(count, 1) << blocks << " blocks";
+        }
+    }
+}
+
+TEST(ThreadPool, LentThreadsHandOnExceptionsAndNest) {
+    ThreadPool pool(3, &lend);
+    EXPECT_THROW(pool.parallel_for(50,
+                                   [](int64_t block) {
+                                       if (block == 20) throw std::runtime_error("block");
+                                   }),
+                 std::runtime_error);
+    std::atomic<int> count{0};
+    pool.parallel_for(10, [&](int64_t) { pool.parallel_for(10, [&](int64_t) { ++count; }); });
+    EXPECT_EQ(count, 100);
+}
+
 TEST(ThreadPool, LittleWorkStaysOnTheCaller) {
     ThreadPool pool(4);
     const auto caller = std::this_thread::get_id();

@@ -55,6 +55,35 @@ public sealed class ConcurrencyTests
     }
 
     [Test]
+    public void LibtorchsThreads_AreFoundOnLinux_AndChangeNoBit()
+    {
+        using var scope = NewDisposeScope();
+        Assert.That(TorchThreads.ParallelFunction != 0, Is.EqualTo(OperatingSystem.IsLinux()), "libtorch for Linux brings GNU's OpenMP library");
+        if (TorchThreads.ParallelFunction == 0)
+            return;
+        manual_seed(4);
+        Tensor x = randn(300, 64), a = randn(32, 64), b = randn(48, 32), router = randn(32, 64), dy = randn(300, 48);
+        float[][] Run(nint parallel)
+        {
+            using var context = new MoeContext(new MoeContextOptions { ThreadCount = 3, ParallelFunction = parallel });
+            MoeFunctional.CpuContext = context;
+            try
+            {
+                Tensor[] inputs = [.. new[] { x, a, b, router }.Select(tensor => tensor.detach().clone().requires_grad_())];
+                Tensor y = MoeFunctional.RankLora(inputs[0], inputs[1], inputs[2], inputs[3], 4, RankLoraOptions.Smora(8, 4), zeros(32)).Output;
+                y.backward([dy]);
+                MoeFunctional.ThrowPendingBackwardError();
+                return [y.data<float>().ToArray(), .. inputs.Select(tensor => tensor.grad!.data<float>().ToArray())];
+            }
+            finally
+            {
+                MoeFunctional.CpuContext = null;
+            }
+        }
+        Assert.That(Run(TorchThreads.ParallelFunction), Is.EqualTo(Run(0)));
+    }
+
+    [Test]
     public void ThreadCount_FollowsTorch_AndChangesNoBit()
     {
         using var scope = NewDisposeScope();

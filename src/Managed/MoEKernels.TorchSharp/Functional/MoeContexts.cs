@@ -53,7 +53,11 @@ internal static class MoeContexts
         }
     }
 
-    private static MoeContext CreateCpu(int threads) => new(new MoeContextOptions { ThreadCount = threads });
+    private static MoeContext CreateCpu(int threads) => new(new MoeContextOptions
+    {
+        ThreadCount = threads,
+        ParallelFunction = threads > 1 ? TorchThreads.ParallelFunction : 0,
+    });
 
     private static MoeContext CreateCuda(int index)
     {

@@ -47,6 +47,7 @@ public sealed unsafe class MoeContext : IDisposable
             DeviceIndex = options.DeviceIndex,
             ThreadCount = options.ThreadCount,
             Isa = (int)options.InstructionSet,
+            Parallel = (delegate* unmanaged[Cdecl]<delegate* unmanaged[Cdecl]<void*, void>, void*, uint, uint, void>)options.ParallelFunction,
             LogLevel = (int)LogLevels.ToNative(options.MinimumLogLevel),
         };
         byte[]? cudaLibrary = options.CudaLibraryPath is { } path ? Encoding.UTF8.GetBytes(path + '\0') : null;

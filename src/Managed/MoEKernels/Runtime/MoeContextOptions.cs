@@ -16,6 +16,15 @@ public sealed record MoeContextOptions
     /// </summary>
     public int ThreadCount { get; init; }
 
+    /// <summary>
+    /// Address of a native function that lends the context another library's threads, to be used instead of threads of its own; 0: none. Two pools whose
+    /// threads wait actively take the cores from each other. Its signature is
+    /// <c>void (*)(void (*body)(void*), void* data, uint32_t threads, uint32_t flags)</c>: it calls <c>body(data)</c> on up to that many threads at once, the
+    /// calling one among them, and returns when all have returned; <c>GOMP_parallel</c> of GNU's OpenMP library does. It has to stay loaded as
+    /// long as the context lives. On the CPU only.
+    /// </summary>
+    public nint ParallelFunction { get; init; }
+
     /// <summary>Instruction set of the CPU backend. One that the processor lacks is an error.</summary>
     public InstructionSet InstructionSet { get; init; }
 
