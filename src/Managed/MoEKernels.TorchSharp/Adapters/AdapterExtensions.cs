@@ -1,3 +1,4 @@
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -118,6 +119,42 @@ public static partial class AdapterExtensions
         ModelAdapters adapters = ModelAdapters.Require(model);
         ArgumentNullException.ThrowIfNull(names);
         adapters.MergeAndUnload(names.Length > 0 ? [.. names.Select(adapters.Find).Distinct()] : [.. adapters.Handles.Where(handle => handle.IsEnabled)]);
+    }
+
+    /// <summary>
+    /// Converts the model to an element type, as <c>to()</c> does, but leaves the adapters in theirs: a model in half precision then has f32 master
+    /// adapters, whose small steps a half-precision number would swallow. PEFT: <c>autocast_adapter_dtype=True</c>, its default.
+    /// </summary>
+    /// <remarks>
+    /// <para>
+    /// Adapter tensors stay the objects they are, so an optimiser that has them goes on with them; modules to save are converted with the
+    /// model. Adapters whose type could not serve the new one (f32 below f64, half precision below f32) become f32, or f64 below f64.
+    /// </para>
+    /// <para>Plain <c>to()</c> converts everything. Adapters that are added to a half-precision model are f32 from the start, see <see cref="AdapterConfig.ParameterType"/>.</para>
+    /// </remarks>
+    /// <param name="model">A model, with or without adapters, or a module of this library.</param>
+    /// <param name="type">Float32, BFloat16, Float16 or Float64.</param>
+    /// <param name="device">Where everything moves as well, the adapters included; moving makes new parameters. Null: it stays where it is.</param>
+    /// <returns>The model.</returns>
+    /// <exception cref="ArgumentException">The type is another one.</exception>
+    public static T ToKeepingAdapters<T>(this T model, ScalarType type, Device? device = null)
+        where T : nn.Module
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        if (!TensorTypes.IsSupported(type))
+            throw new ArgumentException($"The type is {type}; expected Float32, BFloat16, Float16 or Float64.", nameof(type));
+        HashSet<AdapterLinear> adapters = Distinct<AdapterLinear>(model);
+        foreach (AdapterLinear adapter in adapters)
+            adapter.KeepsType = true;
+        try
+        {
+            return device is null ? model.to(type) : model.to(device, type);
+        }
+        finally
+        {
+            foreach (AdapterLinear adapter in adapters)
+                adapter.KeepsType = false;
+        }
     }
 
     /// <summary>
