@@ -34,6 +34,35 @@ internal static class MemoryProgram
         }
     }
 
+    /// <summary>Resident memory in KiB that the graph of three parts, each of four operations on 40 MiB, keeps between forward and backward.</summary>
+    /// <remarks>The C library gives blocks of more than 32 MiB back at once.</remarks>
+    public static long MeasureActivations(bool recompute)
+    {
+        const int Parts = 3;
+        static Tensor Part(Tensor input)
+        {
+            using var scope = NewDisposeScope();
+            return input.tanh().tanh().tanh().tanh().MoveToOuterDisposeScope();
+        }
+        long Run()
+        {
+            using var scope = NewDisposeScope();
+            Tensor x = ones(1024, 10240, requires_grad: true);
+            long before = ResidentBytes();
+            Tensor y = x;
+            for (int i = 0; i < Parts; i++)
+            {
+                using Tensor? input = i == 0 ? null : y;
+                y = recompute ? Recompute.Run(Part, y) : Part(y);
+            }
+            long kept = ResidentBytes() - before;
+            y.sum().backward();
+            MoeFunctional.ThrowPendingBackwardError();
+            return kept / 1024;
+        }
+        return Run();
+    }
+
     public static (Action Run, IDisposable Owner) Make(Workload workload, bool useScopes)
     {
         manual_seed(1);
