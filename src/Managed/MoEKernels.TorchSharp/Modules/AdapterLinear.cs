@@ -178,6 +178,12 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>, IAdapterVariant
     /// <summary>What the adapter adds when it does not take part: nothing, unless the base weight lacks a part that it keeps.</summary>
     internal virtual Tensor? AddWhenOff(Tensor input, Tensor output) => null;
 
+    /// <summary>The adapter as one pair of factors; null where it is something else.</summary>
+    internal virtual LoraFactors? Factors => null;
+
+    /// <summary>What <see cref="AddWhenOff"/> adds as one pair of factors; null: it adds nothing.</summary>
+    internal virtual LoraFactors? FactorsWhenOff => null;
+
     /// <summary>What merging adds to a weight. Called without gradients.</summary>
     internal abstract Tensor DeltaOf(Tensor weight);
 

@@ -39,6 +39,8 @@ public sealed class LoRALinear : FactoredLinear
         RegisterComponents();
     }
 
+    internal override LoraFactors? Factors => new(LoraA, LoraB, _config.Scale);
+
     internal override Tensor DeltaOf(Tensor weight) => LoraB.matmul(LoraA).mul_(_config.Scale);
 
     private protected override void InitParameters()

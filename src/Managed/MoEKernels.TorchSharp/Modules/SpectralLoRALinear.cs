@@ -64,6 +64,10 @@ public sealed class SpectralLoRALinear : FactoredLinear
     /// <summary>Makes the adapter but leaves the layer's weight as it is.</summary>
     internal static SpectralLoRALinear WithoutEntering(Linear baseLayer, LoRAConfig config) => new(baseLayer, config, nameof(SpectralLoRALinear));
 
+    internal override LoraFactors? Factors => new(LoraA, LoraB, _config.Scale);
+
+    internal override LoraFactors? FactorsWhenOff => _isInBase ? new(_initialA, _initialB, _config.Scale) : null;
+
     internal override Tensor DeltaOf(Tensor weight) => LoraB.matmul(LoraA).mul_(_config.Scale);
 
     internal override Tensor? AddWhenOff(Tensor input, Tensor output) =>
