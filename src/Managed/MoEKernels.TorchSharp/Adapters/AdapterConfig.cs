@@ -12,6 +12,7 @@ namespace MoEKernels.TorchSharp;
 [JsonDerivedType(typeof(LoKrConfig), "LOKR")]
 [JsonDerivedType(typeof(SMoRAConfig), "SMORA")]
 [JsonDerivedType(typeof(CoMoLConfig), "COMOL")]
+[JsonDerivedType(typeof(CatConfig), "CAT")]
 public abstract record AdapterConfig
 {
     /// <summary>The entry of <see cref="TargetModules"/> that stands for every <see cref="Linear"/> of the model.</summary>
@@ -78,7 +79,7 @@ public abstract record AdapterConfig
     internal virtual double LearningRateRatioOf(string parameter) => 1;
 
     /// <summary>The configuration of one layer: this one, or with the overrides that match.</summary>
-    internal AdapterConfig ForLayer(string path)
+    internal virtual AdapterConfig ForLayer(string path)
     {
         AdapterConfig config = this;
         foreach ((string pattern, long rank) in RankPattern)

@@ -70,6 +70,14 @@ public sealed class SpectralLoRALinear : FactoredLinear
 
     internal override Tensor DeltaOf(Tensor weight) => LoraB.matmul(LoraA).mul_(_config.Scale);
 
+    /// <summary>The change of the original weight, s (B A - B_0 A_0), as factors of scale 1.</summary>
+    internal (Tensor A, Tensor B) AsOne()
+    {
+        using var scope = NewDisposeScope();
+        Tensor a = cat([LoraA, _initialA], 0), b = cat([LoraB * _config.Scale, _initialB * -_config.Scale], 1);
+        return (a.MoveToOuterDisposeScope(), b.MoveToOuterDisposeScope());
+    }
+
     internal override Tensor? AddWhenOff(Tensor input, Tensor output) =>
         _isInBase ? AddProduct(input, _initialA, _initialB, _config.Scale, output, mayOverwrite: false) : null;
 

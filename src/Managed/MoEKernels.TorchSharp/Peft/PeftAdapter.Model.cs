@@ -65,6 +65,39 @@ public sealed partial class PeftAdapter
         return new PeftAdapter(config, tensors);
     }
 
+    /// <summary>
+    /// A copy of an adapter in a model as one plain LoRA for the original model, in host memory, which PEFT and every server of LoRA adapters read: CAT with its weights in B, of
+    /// the sum of the ranks; PiSSA, MiLoRA and OLoRA as s (B A - B_0 A_0), of twice the rank; LoRA and rsLoRA as <see cref="Extract"/> gives them.
+    /// </summary>
+    /// <param name="handle">The adapter.</param>
+    /// <exception cref="NotSupportedException">The adapter is not a pair of factors, or it also trains modules as a whole.</exception>
+    public static PeftAdapter ExtractAsLora(AdapterHandle handle)
+    {
+        ArgumentNullException.ThrowIfNull(handle);
+        if (handle.Configuration is LoRAConfig { IsSpectral: false, UseDora: false })
+            return Extract(handle);
+        if (handle.SavedModules is [var saved, ..])
+            throw new NotSupportedException($"The adapter also trains '{saved.Path}' as a whole, which is no part of a plain LoRA.");
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
+        var ranks = new SortedDictionary<string, long>(StringComparer.Ordinal);
+        foreach ((string path, AdapterLinear layer) in handle.Layers)
+        {
+            (Tensor a, Tensor b) = layer switch
+            {
+                CatLinear cat => cat.AsOne(),
+                SpectralLoRALinear spectral => spectral.AsOne(),
+                _ => throw new NotSupportedException($"A {layer.GetName()} is not one LoRA; expected {nameof(LoRALinear)}, {nameof(SpectralLoRALinear)} or {nameof(CatLinear)}."),
+            };
+            ranks.Add(path, a.size(0));
+            tensors.Add(PeftKeys.Of(path, PeftKeys.A), a.detach().cpu().clone());
+            tensors.Add(PeftKeys.Of(path, PeftKeys.B), b.detach().cpu().clone());
+        }
+        var config = new PeftConfig { Dropout = handle.Configuration.Dropout, TargetModules = PeftModules.FromNames(ranks.Keys) };
+        return new PeftAdapter(PeftMath.WithRanks(config, ranks), tensors);
+    }
+
     private void CopyInto(AdapterHandle handle)
     {
         if (handle.Layers.Keys.FirstOrDefault(path => !_layers.ContainsKey(path)) is { } extra)

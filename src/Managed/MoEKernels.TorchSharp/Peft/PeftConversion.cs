@@ -91,7 +91,7 @@ internal static class PeftConversion
             },
             SMoRAConfig smora => common with { PeftType = PeftConfig.SMoRAType, OtherFields = FieldsOf(smora) },
             CoMoLConfig comol => common with { PeftType = PeftConfig.CoMoLType, OtherFields = FieldsOf(comol) },
-            _ => throw new NotSupportedException($"A {config.GetType().Name} has no form in PEFT's files here; expected LoRA, rsLoRA, DoRA, SMoRA or CoMoL."),
+            _ => throw new NotSupportedException($"A {config.GetType().Name} has no form in PEFT's files here; expected LoRA, rsLoRA, DoRA, SMoRA or CoMoL; {nameof(PeftAdapter.ExtractAsLora)} writes what is one LoRA."),
         };
     }
 
