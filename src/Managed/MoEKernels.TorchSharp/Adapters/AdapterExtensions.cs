@@ -115,7 +115,7 @@ public static partial class AdapterExtensions
     /// does not matter; those named here may be switched off. A layer that a row's adapter lacks computes what it does without it.
     /// </para>
     /// <para>
-    /// All LoRA, rsLoRA, PiSSA and MiLoRA adapters of a layer, of any ranks, are one call of the fused op; the others compute their rows one after the other. The stacked
+    /// All LoRA, rsLoRA, PiSSA, MiLoRA and OLoRA adapters of a layer, of any ranks, are one call of the fused op; the others compute their rows one after the other. The stacked
     /// factors are made when a layer first runs and kept until the end, so values that are changed or loaded meanwhile have no effect there.
     /// </para>
     /// </remarks>
