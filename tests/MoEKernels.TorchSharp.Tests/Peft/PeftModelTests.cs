@@ -13,6 +13,8 @@ public sealed class PeftModelTests
         new LoRAConfig { Rank = 3, RankStabilized = true, RankPattern = new Dictionary<string, long> { ["query"] = 2 }, AlphaPattern = new Dictionary<string, double> { ["blocks.0.query"] = 5 } },
         new LoRAConfig { Rank = 2, UseDora = true, TargetModules = ["blocks.?.query"], RankPattern = new Dictionary<string, long> { ["blocks.1.*"] = 1 } },
         new LoRAConfig { Rank = 2, TargetModules = ["query"], ModulesToSave = ["head"] },
+        new LoRAConfig { Rank = 2, TargetModules = ["query", "value"], ModulesToSave = ["head"], Bias = PeftBias.All },
+        new LoRAConfig { Rank = 2, TargetModules = ["query", "up"], Bias = PeftBias.LoraOnly },
         new SMoRAConfig { Rank = 4, ActiveRanks = 2, RankPartition = 2, ExcludeModules = ["head"], BiasUpdateRate = 0.5, TargetModules = ["query", "head"] },
         new CoMoLConfig { Rank = 3, Experts = 2, Router = CoreRouter.Input, TargetModules = ["query"], CoreDropout = 0.25 },
         new CoMoLConfig { Rank = 3, Experts = 3, TargetModules = ["query"] },
@@ -85,7 +87,7 @@ public sealed class PeftModelTests
         using PeftAdapter qalora = Make(config with { OtherFields = new Dictionary<string, System.Text.Json.JsonElement> { ["use_qalora"] = PeftConfigJson.ToElement(true) } }, "blocks.0.query", 6, 6);
         Assert.That(() => missing.Apply(model), Throws.InstanceOf<InvalidDataException>().With.Message.Contains("'blocks.7.query'"));
         Assert.That(() => wide.Apply(model), Throws.InstanceOf<InvalidDataException>().With.Message.Contains("[2, 7]").And.Message.Contains("[2, 6]"));
-        Assert.That(() => biased.Apply(model), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("'bias'"));
+        Assert.That(() => biased.Apply(model), Throws.InstanceOf<InvalidDataException>().With.Message.Contains(".bias'"));
         Assert.That(() => pissa.Apply(model), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("pissa_niter_4"));
         Assert.That(() => qalora.Apply(model), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("'use_qalora'"));
         Assert.That(model.state_dict().Keys, Is.EqualTo(names));

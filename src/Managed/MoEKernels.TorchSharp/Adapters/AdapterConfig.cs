@@ -40,6 +40,14 @@ public abstract record AdapterConfig
     [JsonPropertyName("modules_to_save")]
     public IReadOnlyList<string> ModulesToSave { get; init; } = [];
 
+    /// <summary>
+    /// Which biases of the base model are trained and saved with the adapter: none, all, or those of the wrapped layers. Like
+    /// <see cref="ModulesToSave"/>, their values from before come back while the adapter is switched off; in PEFT they do not. Default: none. PEFT: <c>bias</c>.
+    /// </summary>
+    [JsonPropertyName("bias")]
+    [JsonConverter(typeof(JsonStringEnumConverter<PeftBias>))]
+    public PeftBias Bias { get; init; }
+
     /// <summary>Rank r of the adapter, at least 1. PEFT: <c>r</c>.</summary>
     [JsonPropertyName("r")]
     public long Rank { get; init; }
@@ -108,6 +116,8 @@ public abstract record AdapterConfig
         CheckPatterns(ModulesToSave, nameof(ModulesToSave));
         CheckPatterns(RankPattern?.Keys, nameof(RankPattern));
         CheckPatterns(AlphaPattern?.Keys, nameof(AlphaPattern));
+        if (!Enum.IsDefined(Bias))
+            throw new ArgumentOutOfRangeException(nameof(Bias), Bias, $"Expected a value of {nameof(PeftBias)}.");
         ArgumentOutOfRangeException.ThrowIfLessThan(Rank, 1, nameof(Rank));
         foreach ((string key, long rank) in RankPattern!)
         {

@@ -128,14 +128,14 @@ internal sealed class ModelAdapters
         foreach (AdapterHandle? handle in rows)
         {
             if (handle is { SavedModules: [var saved, ..] })
-                throw new InvalidOperationException($"The adapter '{handle.Name}' trains '{saved.Path}' as a whole, of which there is one for all rows.");
+                throw new InvalidOperationException($"The adapter '{handle.Name}' trains {saved.Subject}, of which there is one for all rows.");
         }
         foreach (AdapterHandle handle in _handles)
         {
             if (handle.IsMerged)
                 throw new InvalidOperationException($"The adapter '{handle.Name}' is merged, so all rows would use it; unmerge it first.");
             if (handle.SavedModules is [var saved, ..] && saved.IsLive)
-                throw new InvalidOperationException($"The adapter '{handle.Name}' is in use and trains '{saved.Path}' as a whole, so all rows would use that; switch it off first.");
+                throw new InvalidOperationException($"The adapter '{handle.Name}' is in use and trains {saved.Subject}, so all rows would use that; switch it off first.");
         }
         if (_model.training)
             throw new InvalidOperationException("The model is in training mode; rows with adapters of their own are for inference, call eval() first.");
@@ -279,6 +279,8 @@ internal sealed class ModelAdapters
             }
             foreach ((string path, nn.Module module) in savedTargets)
                 saved.Add(new SavedModule(path, module));
+            foreach ((string path, nn.Module module) in search.FindBiases(targets, savedTargets))
+                saved.Add(new SavedModule(path, module, biasOnly: true));
         }
         catch
         {
@@ -366,13 +368,16 @@ internal sealed class ModelAdapters
 
     private static void ThrowIfSavedTwice(IReadOnlyCollection<AdapterHandle> handles)
     {
-        var owners = new Dictionary<nn.Module, string>(ReferenceEqualityComparer.Instance);
+        var owners = new Dictionary<nint, string>();
         foreach (AdapterHandle handle in handles)
         {
             foreach (SavedModule saved in handle.SavedModules)
             {
-                if (!owners.TryAdd(saved.Module, handle.Name))
-                    throw new InvalidOperationException($"The adapters '{owners[saved.Module]}' and '{handle.Name}' both train '{saved.Path}' as a whole, so they cannot be in use together.");
+                foreach ((_, Parameter parameter) in saved.Parameters())
+                {
+                    if (!owners.TryAdd(parameter.Handle, handle.Name) && owners[parameter.Handle] != handle.Name)
+                        throw new InvalidOperationException($"The adapters '{owners[parameter.Handle]}' and '{handle.Name}' both train {saved.Subject}, so they cannot be in use together.");
+                }
             }
         }
     }

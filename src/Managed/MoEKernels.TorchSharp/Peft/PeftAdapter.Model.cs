@@ -68,7 +68,7 @@ public sealed partial class PeftAdapter
             }
             else
             {
-                tensors.Add(PeftKeys.Prefix + name, tensor.detach().cpu().clone());
+                tensors.Add(PeftKeys.Prefix + (LayerOfBias(handle, name) is { } path ? PeftKeys.BaseBias(path) : name), tensor.detach().cpu().clone());
             }
         }
         return new PeftAdapter(config, tensors);
@@ -86,7 +86,7 @@ public sealed partial class PeftAdapter
         if (handle.Configuration is LoRAConfig { TakesFromBase: false, UseDora: false })
             return Extract(handle);
         if (handle.SavedModules is [var saved, ..])
-            throw new NotSupportedException($"The adapter also trains '{saved.Path}' as a whole, which is no part of a plain LoRA.");
+            throw new NotSupportedException($"The adapter also trains {saved.Subject}, which is no part of a plain LoRA.");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
@@ -105,6 +105,13 @@ public sealed partial class PeftAdapter
         }
         var config = new PeftConfig { Dropout = handle.Configuration.Dropout, TargetModules = PeftModules.FromNames(ranks.Keys) };
         return new PeftAdapter(PeftMath.WithRanks(config, ranks), tensors);
+    }
+
+    /// <summary>The adapted layer whose bias a tensor of the handle is; null: it is another tensor.</summary>
+    private static string? LayerOfBias(AdapterHandle handle, string name)
+    {
+        const string Suffix = $".{TargetSearch.BiasName}";
+        return name.EndsWith(Suffix, StringComparison.Ordinal) && handle.Layers.ContainsKey(name[..^Suffix.Length]) ? name[..^Suffix.Length] : null;
     }
 
     private static bool IsInitial(string name) =>
@@ -141,6 +148,14 @@ public sealed partial class PeftAdapter
         var target = handle.NamedTensors().Where(entry => !IsInitial(entry.Name)).ToDictionary(entry => entry.Name, entry => entry.Tensor, StringComparer.Ordinal);
         foreach ((string name, Tensor tensor) in target)
         {
+            if (LayerOfBias(handle, name) is { } layer)
+            {
+                // Old versions of PEFT write it beside the layer, or, with "lora_only", forget it: then the adapter has the model's.
+                if (source.Remove(PeftKeys.BaseBias(layer), out Tensor? inside))
+                    source[name] = inside;
+                else if (Config.Bias == PeftBias.LoraOnly)
+                    source.TryAdd(name, tensor);
+            }
             if (!source.TryGetValue(name, out Tensor? got))
                 throw new InvalidDataException($"The adapter has no tensor '{name}'; expected one of shape [{string.Join(", ", tensor.shape)}].");
             if (!got.shape.AsSpan().SequenceEqual(tensor.shape))

@@ -54,6 +54,7 @@ internal static class PeftConversion
         {
             TargetModules = paths,
             ModulesToSave = config.ModulesToSave ?? [],
+            Bias = config.Bias,
             Rank = config.Rank,
             Alpha = config.Alpha,
             Dropout = config.Dropout,
@@ -75,6 +76,7 @@ internal static class PeftConversion
             Rank = config.Rank,
             Alpha = config.Alpha,
             Dropout = config.Dropout,
+            Bias = config.Bias,
             TargetModules = PeftModules.FromNames(plain ? config.TargetModules : ordered.Order(StringComparer.Ordinal)),
             ExcludeModules = plain && config.ExcludeModules.Count > 0 ? PeftModules.FromNames(config.ExcludeModules) : null,
             ModulesToSave = config.ModulesToSave.Count == 0 ? null
@@ -148,8 +150,6 @@ internal static class PeftConversion
         PeftConfig config = adapter.Config;
         if (adapter.Layers.Count == 0)
             throw new NotSupportedException("The adapter has no layer.");
-        if (config.Bias != PeftBias.None)
-            throw new NotSupportedException("The field 'bias' is not \"none\"; biases of the base model are not exchanged here.");
         if (config.LoraBias)
             throw new NotSupportedException("The field 'lora_bias' is true; B has no bias here.");
         if (ChangedBase.Any(name => config.InitLoraWeights.StartsWith(name, StringComparison.Ordinal)))
