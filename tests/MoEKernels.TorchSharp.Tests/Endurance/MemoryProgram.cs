@@ -9,6 +9,7 @@ public enum Workload
     SMoRA,
     CoMoL,
     LoRA,
+    Recompute,
 }
 
 /// <summary>Training steps, and how much memory many of them leave behind.</summary>
@@ -94,6 +95,11 @@ internal static class MemoryProgram
                 var comol = new CoMoLLinear(nn.Linear(Width, Width), new CoMoLConfig { Rank = 4, Experts = 3 });
                 module = comol;
                 function = comol.call;
+                break;
+            case Workload.Recompute:
+                var part = new SMoRALinear(nn.Linear(Width, Width), new SMoRAConfig { Rank = 8, ActiveRanks = 2, Dropout = 0.1 });
+                module = part;
+                function = input => Recompute.Run(part, input);
                 break;
             default:
                 var lora = new LoRALinear(nn.Linear(Width, Width), new LoRAConfig { Rank = 4, Dropout = 0.1 });

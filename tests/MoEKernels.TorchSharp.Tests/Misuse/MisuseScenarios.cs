@@ -250,6 +250,38 @@ internal static class MisuseScenarios
         MoeFunctional.ThrowPendingBackwardError();
     }
 
+    [Scenario]
+    private static void CollectionsDuringRecomputation()
+    {
+        using var stop = new CancellationTokenSource();
+        var collector = new Thread(() =>
+        {
+            while (!stop.IsCancellationRequested)
+            {
+                GC.Collect(2, GCCollectionMode.Forced, blocking: true);
+                GC.WaitForPendingFinalizers();
+            }
+        });
+        collector.Start();
+        using var module = new SMoRALinear(nn.Linear(5, 5), new SMoRAConfig { Rank = 4, ActiveRanks = 2, Dropout = 0.2 });
+        Tensor fixedInput = randn(3, 5);
+        Tensor? expected = null;
+        for (int i = 0; i < 400; i++)
+        {
+            using var scope = NewDisposeScope();
+            manual_seed(7);
+            Tensor x = fixedInput.detach().clone().requires_grad_();
+            Recompute.Run(outer => Recompute.Run(module, outer).tanh(), Recompute.Run(module, x)).sum().backward();
+            if (expected is null)
+                expected = x.grad!.clone().DetachFromDisposeScope();
+            else
+                TensorAssert.AreEqual(x.grad!, expected);
+        }
+        stop.Cancel();
+        collector.Join();
+        MoeFunctional.ThrowPendingBackwardError();
+    }
+
     /// <summary>Shows that the process really ends where nothing guards a backward, so that the other scenarios mean something.</summary>
     internal static void UnguardedBackwardThrows() => ThrowingFunction.apply(ones(2).requires_grad_()).sum().backward();
 
