@@ -8,9 +8,11 @@ internal static class Program
 {
     public const string Misuse = "misuse";
     public const string Memory = "memory";
+    public const string Activations = "activations";
 
     /// <summary>Before the other arguments: keep to TorchSharp's public autograd functions.</summary>
     public const string PublicAutograd = "public-autograd";
+
     private const string Tests = "test";
 
     public static int Main(string[] arguments)
@@ -32,8 +34,12 @@ internal static class Program
             case [Memory, var workload, var steps]:
                 Console.WriteLine(MemoryProgram.MeasureGrowth(Enum.Parse<Workload>(workload), int.Parse(steps, CultureInfo.InvariantCulture)));
                 return 0;
+            case [Activations, var recompute]:
+                Console.WriteLine(MemoryProgram.MeasureActivations(bool.Parse(recompute)));
+                return 0;
             default:
-                Console.Error.WriteLine($"Expected '{Tests} [category]', or [{PublicAutograd}] and '{Misuse} <scenario>' or '{Memory} <workload> <steps>'.");
+                Console.Error.WriteLine(
+                    $"Expected '{Tests} [category]', or [{PublicAutograd}] and '{Misuse} <scenario>', '{Memory} <workload> <steps>' or '{Activations} <recompute>'.");
                 return 2;
         }
     }

@@ -19,13 +19,14 @@ public sealed class VariantContractTests
         new LoRAConfig { Rank = 4, Alpha = 6, UseDora = true, RankStabilized = true, InitialWeights = LoRAInit.Gaussian },
         new LoRAConfig { Rank = 3, Alpha = 6, InitialWeights = LoRAInit.Pissa },
         new LoRAConfig { Rank = 3, Alpha = -2, InitialWeights = LoRAInit.Milora, RankStabilized = true },
+        new LoRAConfig { Rank = 3, Alpha = 6, InitialWeights = LoRAInit.Olora },
         new LoHaConfig { Rank = 3, Alpha = 5 },
         new LoKrConfig { Rank = 1, Alpha = 2 },
         new LoKrConfig { Rank = 8 },
         new LoKrConfig { Rank = 1, DecomposeBoth = true, DecomposeFactor = 4 },
     ];
 
-    private static bool TakesFromBase(AdapterConfig config) => config is LoRAConfig { InitialWeights: LoRAInit.Pissa or LoRAInit.Milora };
+    private static bool TakesFromBase(AdapterConfig config) => config is LoRAConfig { InitialWeights: LoRAInit.Pissa or LoRAInit.Milora or LoRAInit.Olora };
 
     private static Linear NewLayer(ScalarType type, bool hasBias = true)
     {

@@ -9,6 +9,7 @@ public enum Workload
     SMoRA,
     CoMoL,
     LoRA,
+    Recompute,
 }
 
 /// <summary>Training steps, and how much memory many of them leave behind.</summary>
@@ -32,6 +33,35 @@ internal static class MemoryProgram
             MoeFunctional.ThrowPendingBackwardError();
             return (Tensor.TotalCount - tensors, (ResidentBytes() - memory) / 1024);
         }
+    }
+
+    /// <summary>Resident memory in KiB that the graph of three parts, each of four operations on 40 MiB, keeps between forward and backward.</summary>
+    /// <remarks>The C library gives blocks of more than 32 MiB back at once.</remarks>
+    public static long MeasureActivations(bool recompute)
+    {
+        const int Parts = 3;
+        static Tensor Part(Tensor input)
+        {
+            using var scope = NewDisposeScope();
+            return input.tanh().tanh().tanh().tanh().MoveToOuterDisposeScope();
+        }
+        long Run()
+        {
+            using var scope = NewDisposeScope();
+            Tensor x = ones(1024, 10240, requires_grad: true);
+            long before = ResidentBytes();
+            Tensor y = x;
+            for (int i = 0; i < Parts; i++)
+            {
+                using Tensor? input = i == 0 ? null : y;
+                y = recompute ? Recompute.Run(Part, y) : Part(y);
+            }
+            long kept = ResidentBytes() - before;
+            y.sum().backward();
+            MoeFunctional.ThrowPendingBackwardError();
+            return kept / 1024;
+        }
+        return Run();
     }
 
     public static (Action Run, IDisposable Owner) Make(Workload workload, bool useScopes)
@@ -65,6 +95,11 @@ internal static class MemoryProgram
                 var comol = new CoMoLLinear(nn.Linear(Width, Width), new CoMoLConfig { Rank = 4, Experts = 3 });
                 module = comol;
                 function = comol.call;
+                break;
+            case Workload.Recompute:
+                var part = new SMoRALinear(nn.Linear(Width, Width), new SMoRAConfig { Rank = 8, ActiveRanks = 2, Dropout = 0.1 });
+                module = part;
+                function = input => Recompute.Run(part, input);
                 break;
             default:
                 var lora = new LoRALinear(nn.Linear(Width, Width), new LoRAConfig { Rank = 4, Dropout = 0.1 });

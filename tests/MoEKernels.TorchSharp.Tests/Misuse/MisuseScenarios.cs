@@ -53,6 +53,38 @@ internal static class MisuseScenarios
     }
 
     [Scenario]
+    private static void SecondPassFailsInsideOfLibtorch()
+    {
+        Tensor Spoiled(Tensor t)
+        {
+            Tensor y = t.exp();
+            Tensor z = y.square();
+            if (Recompute.IsRecomputing)
+                y.detach().add_(1);
+            return z;
+        }
+        foreach (int losses in new[] { 0, 1 })
+        {
+            using var gate = new TopKGate(5, 4, 2) { ZLossFactor = losses };
+            Tensor x = randn(3, 5).requires_grad_();
+            Tensor y = Recompute.Run(t => Spoiled(t) + gate.call(t).Weights.sum(), x);
+            (y.sum() + (gate.TakeAuxiliaryLoss() ?? zeros([]))).backward();
+            ExpectPending("modified by an inplace operation");
+            Check(x.grad is null, "no gradient");
+        }
+        // The input itself, changed before backward.
+        Tensor input = randn(3, 5).requires_grad_() * 1;
+        Tensor last = Recompute.Run(t => t.exp(), input);
+        input.mul_(2);
+        last.sum().backward();
+        ExpectPending("modified by an inplace operation");
+        // A second differentiation.
+        Tensor leaf = randn(3, 5).requires_grad_();
+        Recompute.Run(t => t.exp(), leaf).square().sum().backward(create_graph: true);
+        ExpectPending("once");
+    }
+
+    [Scenario]
     private static void PendingFailureSurfacesInModules()
     {
         using var module = new SMoRALinear(nn.Linear(5, 3), new SMoRAConfig { Rank = 4, ActiveRanks = 2 });
@@ -212,6 +244,38 @@ internal static class MisuseScenarios
                     expected.Add(which, x.grad!.clone().DetachFromDisposeScope());
                 which++;
             }
+        }
+        stop.Cancel();
+        collector.Join();
+        MoeFunctional.ThrowPendingBackwardError();
+    }
+
+    [Scenario]
+    private static void CollectionsDuringRecomputation()
+    {
+        using var stop = new CancellationTokenSource();
+        var collector = new Thread(() =>
+        {
+            while (!stop.IsCancellationRequested)
+            {
+                GC.Collect(2, GCCollectionMode.Forced, blocking: true);
+                GC.WaitForPendingFinalizers();
+            }
+        });
+        collector.Start();
+        using var module = new SMoRALinear(nn.Linear(5, 5), new SMoRAConfig { Rank = 4, ActiveRanks = 2, Dropout = 0.2 });
+        Tensor fixedInput = randn(3, 5);
+        Tensor? expected = null;
+        for (int i = 0; i < 400; i++)
+        {
+            using var scope = NewDisposeScope();
+            manual_seed(7);
+            Tensor x = fixedInput.detach().clone().requires_grad_();
+            Recompute.Run(outer => Recompute.Run(module, outer).tanh(), Recompute.Run(module, x)).sum().backward();
+            if (expected is null)
+                expected = x.grad!.clone().DetachFromDisposeScope();
+            else
+                TensorAssert.AreEqual(x.grad!, expected);
         }
         stop.Cancel();
         collector.Join();

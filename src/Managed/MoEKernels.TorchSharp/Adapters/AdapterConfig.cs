@@ -12,6 +12,7 @@ namespace MoEKernels.TorchSharp;
 [JsonDerivedType(typeof(LoKrConfig), "LOKR")]
 [JsonDerivedType(typeof(SMoRAConfig), "SMORA")]
 [JsonDerivedType(typeof(CoMoLConfig), "COMOL")]
+[JsonDerivedType(typeof(CatConfig), "CAT")]
 public abstract record AdapterConfig
 {
     /// <summary>The entry of <see cref="TargetModules"/> that stands for every <see cref="Linear"/> of the model.</summary>
@@ -38,6 +39,14 @@ public abstract record AdapterConfig
     /// </summary>
     [JsonPropertyName("modules_to_save")]
     public IReadOnlyList<string> ModulesToSave { get; init; } = [];
+
+    /// <summary>
+    /// Which biases of the base model are trained and saved with the adapter: none, all, or those of the wrapped layers. Like
+    /// <see cref="ModulesToSave"/>, their values from before come back while the adapter is switched off; in PEFT they do not. Default: none. PEFT: <c>bias</c>.
+    /// </summary>
+    [JsonPropertyName("bias")]
+    [JsonConverter(typeof(JsonStringEnumConverter<PeftBias>))]
+    public PeftBias Bias { get; init; }
 
     /// <summary>Rank r of the adapter, at least 1. PEFT: <c>r</c>.</summary>
     [JsonPropertyName("r")]
@@ -78,7 +87,7 @@ public abstract record AdapterConfig
     internal virtual double LearningRateRatioOf(string parameter) => 1;
 
     /// <summary>The configuration of one layer: this one, or with the overrides that match.</summary>
-    internal AdapterConfig ForLayer(string path)
+    internal virtual AdapterConfig ForLayer(string path)
     {
         AdapterConfig config = this;
         foreach ((string pattern, long rank) in RankPattern)
@@ -107,6 +116,8 @@ public abstract record AdapterConfig
         CheckPatterns(ModulesToSave, nameof(ModulesToSave));
         CheckPatterns(RankPattern?.Keys, nameof(RankPattern));
         CheckPatterns(AlphaPattern?.Keys, nameof(AlphaPattern));
+        if (!Enum.IsDefined(Bias))
+            throw new ArgumentOutOfRangeException(nameof(Bias), Bias, $"Expected a value of {nameof(PeftBias)}.");
         ArgumentOutOfRangeException.ThrowIfLessThan(Rank, 1, nameof(Rank));
         foreach ((string key, long rank) in RankPattern!)
         {

@@ -1,3 +1,4 @@
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -105,6 +106,53 @@ public static partial class AdapterExtensions
     }
 
     /// <summary>
+    /// Lets every row of a batch use an adapter of its own, as servers of many adapters do (S-LoRA, arXiv 2311.03285; Punica, arXiv 2310.18547), until the result is
+    /// disposed of: <c>using (model.UseAdapters(["french", "legal", null])) { … }</c>. PEFT: <c>adapter_names</c> of <c>generate</c>, with "__base__" for null.
+    /// </summary>
+    /// <remarks>
+    /// <para>
+    /// A row is what one index of the first dimension of every adapted layer's input holds: [rows, .., d_in]. Which adapters are in use otherwise
+    /// does not matter; those named here may be switched off. A layer that a row's adapter lacks computes what it does without it.
+    /// </para>
+    /// <para>
+    /// All LoRA, rsLoRA, PiSSA, MiLoRA and OLoRA adapters of a layer, of any ranks, are one call of the fused op; the others compute their rows one after the other. The stacked
+    /// factors are made when a layer first runs and kept until the end, so values that are changed or loaded meanwhile have no effect there.
+    /// </para>
+    /// </remarks>
+    /// <param name="model">The model, in evaluation mode.</param>
+    /// <param name="rows">The adapter's name for each row; null: no adapter.</param>
+    /// <exception cref="ArgumentException">There is no row, or the model has no adapter of a name.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The model has no adapter or is in training mode, an adapter is merged, or one that is named or in use trains a module as a whole.
+    /// </exception>
+    public static IDisposable UseAdapters(this nn.Module model, IReadOnlyList<string?> rows)
+    {
+        ModelAdapters adapters = ModelAdapters.Require(model);
+        ArgumentNullException.ThrowIfNull(rows);
+        return adapters.UseRows([.. rows.Select(name => name is null ? null : adapters.Find(name))]);
+    }
+
+    /// <summary>Lets every row of a batch use an adapter of its own, by numbers, see <see cref="UseAdapters(nn.Module, IReadOnlyList{string?})"/>.</summary>
+    /// <param name="model">The model, in evaluation mode.</param>
+    /// <param name="names">The names of adapters.</param>
+    /// <param name="ids">For each row the position of its adapter in <paramref name="names"/>; -1: no adapter.</param>
+    /// <exception cref="ArgumentException">There is no row, an id is out of its range, or the model has no adapter of a name.</exception>
+    /// <exception cref="InvalidOperationException">As for names.</exception>
+    public static IDisposable UseAdapters(this nn.Module model, IReadOnlyList<string> names, IReadOnlyList<int> ids)
+    {
+        ModelAdapters adapters = ModelAdapters.Require(model);
+        ArgumentNullException.ThrowIfNull(names);
+        ArgumentNullException.ThrowIfNull(ids);
+        AdapterHandle[] handles = [.. names.Select(adapters.Find)];
+        for (int row = 0; row < ids.Count; row++)
+        {
+            if (ids[row] < -1 || ids[row] >= handles.Length)
+                throw new ArgumentOutOfRangeException(nameof(ids), ids[row], $"Expected -1 to {handles.Length - 1} for row {row}.");
+        }
+        return adapters.UseRows([.. ids.Select(id => id < 0 ? null : handles[id])]);
+    }
+
+    /// <summary>
     /// Adds adapters to the base weights for good and takes all adapters out: the model has its original layers again, and no trace of the others.
     /// </summary>
     /// <param name="model">The model.</param>
@@ -118,6 +166,42 @@ public static partial class AdapterExtensions
         ModelAdapters adapters = ModelAdapters.Require(model);
         ArgumentNullException.ThrowIfNull(names);
         adapters.MergeAndUnload(names.Length > 0 ? [.. names.Select(adapters.Find).Distinct()] : [.. adapters.Handles.Where(handle => handle.IsEnabled)]);
+    }
+
+    /// <summary>
+    /// Converts the model to an element type, as <c>to()</c> does, but leaves the adapters in theirs: a model in half precision then has f32 master
+    /// adapters, whose small steps a half-precision number would swallow. PEFT: <c>autocast_adapter_dtype=True</c>, its default.
+    /// </summary>
+    /// <remarks>
+    /// <para>
+    /// Adapter tensors stay the objects they are, so an optimiser that has them goes on with them; modules to save are converted with the
+    /// model. Adapters whose type could not serve the new one (f32 below f64, half precision below f32) become f32, or f64 below f64.
+    /// </para>
+    /// <para>Plain <c>to()</c> converts everything. Adapters that are added to a half-precision model are f32 from the start, see <see cref="AdapterConfig.ParameterType"/>.</para>
+    /// </remarks>
+    /// <param name="model">A model, with or without adapters, or a module of this library.</param>
+    /// <param name="type">Float32, BFloat16, Float16 or Float64.</param>
+    /// <param name="device">Where everything moves as well, the adapters included; moving makes new parameters. Null: it stays where it is.</param>
+    /// <returns>The model.</returns>
+    /// <exception cref="ArgumentException">The type is another one.</exception>
+    public static T ToKeepingAdapters<T>(this T model, ScalarType type, Device? device = null)
+        where T : nn.Module
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        if (!TensorTypes.IsSupported(type))
+            throw new ArgumentException($"The type is {type}; expected Float32, BFloat16, Float16 or Float64.", nameof(type));
+        HashSet<AdapterLinear> adapters = Distinct<AdapterLinear>(model);
+        foreach (AdapterLinear adapter in adapters)
+            adapter.KeepsType = true;
+        try
+        {
+            return device is null ? model.to(type) : model.to(device, type);
+        }
+        finally
+        {
+            foreach (AdapterLinear adapter in adapters)
+                adapter.KeepsType = false;
+        }
     }
 
     /// <summary>
@@ -216,7 +300,7 @@ public static partial class AdapterExtensions
         return added;
     }
 
-    private sealed class Restore(Action restore) : IDisposable
+    internal sealed class Restore(Action restore) : IDisposable
     {
         private Action? _restore = restore;
 

@@ -34,7 +34,7 @@ public sealed class AdapterHandle : IDisposable
     public IReadOnlyDictionary<string, AdapterLinear> Layers { get; }
 
     /// <summary>The paths of the modules that <see cref="AdapterConfig.ModulesToSave"/> has named.</summary>
-    public IReadOnlyList<string> SavedModulePaths => [.. _savedModules.Select(saved => saved.Path)];
+    public IReadOnlyList<string> SavedModulePaths => [.. _savedModules.Where(saved => !saved.BiasOnly).Select(saved => saved.Path)];
 
     /// <summary>Whether the adapter is in the model.</summary>
     public bool IsAttached => _owner is not null;
@@ -70,7 +70,7 @@ public sealed class AdapterHandle : IDisposable
 
     /// <summary>
     /// The trainable parameters, named <c>&lt;path of the layer&gt;.&lt;name in the module&gt;</c>, those of <see cref="AdapterConfig.ModulesToSave"/>
-    /// last. Give them to an optimiser after any <c>to()</c>, which makes new ones.
+    /// and <see cref="AdapterConfig.Bias"/> last. Give them to an optimiser after any <c>to()</c>, which makes new ones.
     /// </summary>
     public IEnumerable<(string name, Parameter parameter)> AdapterParameters()
     {

@@ -19,7 +19,7 @@ public interface IAdapterVariant
 
     /// <summary>
     /// Gives every parameter its starting value again, as in a new adapter. The layer then computes what it does without the adapter: exactly, or
-    /// to rounding where the method moves a part of W into its factors (PiSSA, MiLoRA).
+    /// to rounding where the method moves a part of W into its factors (PiSSA, MiLoRA, OLoRA).
     /// </summary>
     /// <exception cref="InvalidOperationException">The adapter is merged.</exception>
     void Init();

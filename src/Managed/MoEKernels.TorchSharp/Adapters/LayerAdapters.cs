@@ -20,6 +20,9 @@ internal sealed class LayerAdapters(Linear baseLayer)
     /// <summary>False: the layer computes what it does without any adapter.</summary>
     public bool Enabled { get; private set; } = true;
 
+    /// <summary>Which adapter each row of the input uses, instead of those that take part; null: all rows use those.</summary>
+    public LayerRows? Rows { get; set; }
+
     public bool AnyMerged => _merged.Count > 0;
 
     public bool IsEmpty => _adapters.Count == 0;
@@ -43,6 +46,8 @@ internal sealed class LayerAdapters(Linear baseLayer)
     public Tensor Forward(Tensor input, AdapterLinear? only = null)
     {
         Check(input);
+        if (Rows is { } rows && Enabled && only is null)
+            return rows.Forward(input);
         using var scope = NewDisposeScope();
         Tensor output = BaseOutput(input);
         bool isFresh = true;
@@ -66,6 +71,8 @@ internal sealed class LayerAdapters(Linear baseLayer)
     {
         if (adapter.MergeObstacle is { } obstacle)
             throw new InvalidOperationException(obstacle);
+        if (Rows is not null)
+            throw new InvalidOperationException($"The rows of a batch use different adapters; dispose of what {nameof(AdapterExtensions.UseAdapters)} returned before one is merged.");
         if (!Enabled || !adapter.Enabled)
             throw new InvalidOperationException($"The {adapter.GetName()} is switched off and does not take part in forward; switch it on before merging it.");
         ThrowIfLeftDependent(other => ReferenceEquals(other, adapter) || _merged.Contains(other), "merge");
@@ -140,6 +147,7 @@ internal sealed class LayerAdapters(Linear baseLayer)
     /// <summary>A change of type or device must reach the kept weight as well.</summary>
     public void FollowBaseLayer()
     {
+        Rows?.Forget();
         if (_unmerged is null)
             return;
         Parameter weight = BaseLayer.weight;

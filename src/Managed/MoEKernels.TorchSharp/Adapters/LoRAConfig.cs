@@ -5,7 +5,8 @@ namespace MoEKernels.TorchSharp;
 
 /// <summary>
 /// LoRA and the methods that share its two factors: y = W x + s B A dropout(x), s = alpha / r. The defaults are PEFT's: r 8, alpha 8, no dropout.
-/// Sources: arXiv 2106.09685 (LoRA), 2312.03732 (rsLoRA), 2402.12354 (LoRA+), 2402.09353 (DoRA), 2404.02948 (PiSSA), 2406.09044 (MiLoRA).
+/// Sources: arXiv 2106.09685 (LoRA), 2312.03732 (rsLoRA), 2402.12354 (LoRA+), 2402.09353 (DoRA), 2404.02948 (PiSSA), 2406.09044
+/// (MiLoRA), 2406.01775 (OLoRA).
 /// </summary>
 /// <remarks>PEFT: <c>LoraConfig</c>. Trainable parameters of a layer: r (d_in + d_out), with DoRA d_out more.</remarks>
 public sealed record LoRAConfig : AdapterConfig
@@ -23,7 +24,7 @@ public sealed record LoRAConfig : AdapterConfig
 
     /// <summary>
     /// DoRA: rows of W + s B A are scaled to trainable lengths m, W' = m (W + s B A) / |W + s B A|. Not together with
-    /// <see cref="LoRAInit.Pissa"/> and <see cref="LoRAInit.Milora"/>. Default: false. PEFT: <c>use_dora</c>.
+    /// <see cref="LoRAInit.Pissa"/>, <see cref="LoRAInit.Milora"/> and <see cref="LoRAInit.Olora"/>. Default: false. PEFT: <c>use_dora</c>.
     /// </summary>
     [JsonPropertyName("use_dora")]
     public bool UseDora { get; init; }
@@ -44,11 +45,11 @@ public sealed record LoRAConfig : AdapterConfig
     internal double Scale => RankStabilized ? Alpha / Math.Sqrt(Rank) : Alpha / Rank;
 
     [JsonIgnore]
-    internal bool IsSpectral => InitialWeights is LoRAInit.Pissa or LoRAInit.Milora;
+    internal bool TakesFromBase => InitialWeights is LoRAInit.Pissa or LoRAInit.Milora or LoRAInit.Olora;
 
     internal override AdapterLinear CreateModule(Linear baseLayer) =>
         UseDora ? new DoRALinear(baseLayer, this)
-        : IsSpectral ? SpectralLoRALinear.WithoutEntering(baseLayer, this)
+        : TakesFromBase ? SpectralLoRALinear.WithoutEntering(baseLayer, this)
         : new LoRALinear(baseLayer, this);
 
     internal override double LearningRateRatioOf(string parameter) =>
@@ -61,9 +62,9 @@ public sealed record LoRAConfig : AdapterConfig
             throw new ArgumentOutOfRangeException(nameof(InitialWeights), InitialWeights, $"Expected a value of {nameof(LoRAInit)}.");
         if (!(LearningRateRatio > 0 && double.IsFinite(LearningRateRatio)))
             throw new ArgumentOutOfRangeException(nameof(LearningRateRatio), LearningRateRatio, "Expected a finite number above 0.");
-        if (UseDora && IsSpectral)
+        if (UseDora && TakesFromBase)
             throw new ArgumentException($"{nameof(InitialWeights)} is {InitialWeights} together with {nameof(UseDora)}; expected one of them.", nameof(InitialWeights));
-        if (IsSpectral && Alpha == 0)
+        if (InitialWeights is LoRAInit.Pissa or LoRAInit.Milora && Alpha == 0)
             throw new ArgumentOutOfRangeException(nameof(Alpha), Alpha, $"Expected a number other than 0 with {InitialWeights}, whose factors are divided by the scale.");
     }
 }

@@ -16,4 +16,10 @@ public enum LoRAInit
 
     /// <summary>The factors hold the r smallest singular triplets of the base weight, which keeps the rest. Source: arXiv 2406.09044.</summary>
     Milora = 3,
+
+    /// <summary>
+    /// The factors hold the first r columns and rows of the base weight's QR decomposition, times the scale; the base weight keeps the rest. PEFT:
+    /// <c>"olora"</c>. Source: arXiv 2406.01775.
+    /// </summary>
+    Olora = 4,
 }

@@ -14,6 +14,9 @@ internal sealed class ModelAdapters
     private readonly List<AdaptedPlace> _places = [];
     private readonly Dictionary<string, bool> _requiredGrad;
 
+    // What UseRows gave to the places, in their order; they cannot change meanwhile.
+    private readonly List<LayerRows[]> _rowScopes = [];
+
     private ModelAdapters(nn.Module model)
     {
         _model = model;
@@ -117,6 +120,44 @@ internal sealed class ModelAdapters
             handle.Switch(handle.IsEnabled, enabled, trainable: null);
     }
 
+    /// <summary>Gives every row of a batch an adapter of its own until the result is disposed of.</summary>
+    public IDisposable UseRows(IReadOnlyList<AdapterHandle?> rows)
+    {
+        if (rows.Count == 0)
+            throw new ArgumentException("There is no row; expected one for every row of the batch.", nameof(rows));
+        foreach (AdapterHandle? handle in rows)
+        {
+            if (handle is { SavedModules: [var saved, ..] })
+                throw new InvalidOperationException($"The adapter '{handle.Name}' trains {saved.Subject}, of which there is one for all rows.");
+        }
+        foreach (AdapterHandle handle in _handles)
+        {
+            if (handle.IsMerged)
+                throw new InvalidOperationException($"The adapter '{handle.Name}' is merged, so all rows would use it; unmerge it first.");
+            if (handle.SavedModules is [var saved, ..] && saved.IsLive)
+                throw new InvalidOperationException($"The adapter '{handle.Name}' is in use and trains {saved.Subject}, so all rows would use that; switch it off first.");
+        }
+        if (_model.training)
+            throw new InvalidOperationException("The model is in training mode; rows with adapters of their own are for inference, call eval() first.");
+        LayerRows[] scope = [.. _places.Select(place => new LayerRows(place.Layer, [.. rows.Select(handle => handle?.Layers.GetValueOrDefault(place.Path))]))];
+        _rowScopes.Add(scope);
+        PutRows();
+        return new AdapterExtensions.Restore(() =>
+        {
+            _rowScopes.Remove(scope);
+            PutRows();
+            foreach (LayerRows layerRows in scope)
+                layerRows.Dispose();
+        });
+
+        // The newest that is left, in whatever order they are disposed of.
+        void PutRows()
+        {
+            for (int i = 0; i < _places.Count; i++)
+                _places[i].Layer.Rows = _rowScopes.Count == 0 ? null : _rowScopes[^1][i];
+        }
+    }
+
     /// <summary>Merges an adapter into every layer, or into none.</summary>
     public static void Merge(AdapterHandle handle)
     {
@@ -128,6 +169,7 @@ internal sealed class ModelAdapters
 
     public void MergeAndUnload(IReadOnlyList<AdapterHandle> chosen)
     {
+        ThrowIfRowsInUse();
         if (chosen.Count == 0)
             throw new InvalidOperationException($"No adapter is in use, so there is nothing to merge; the model has {Names()}.");
         ThrowIfSavedTwice(chosen);
@@ -178,6 +220,7 @@ internal sealed class ModelAdapters
 
     public void Remove(AdapterHandle handle)
     {
+        ThrowIfRowsInUse();
         foreach ((string path, AdapterLinear adapter) in handle.Layers)
         {
             if (adapter.Layer.AnyMerged)
@@ -204,6 +247,7 @@ internal sealed class ModelAdapters
 
     private AdapterHandle Attach(string name, AdapterConfig config)
     {
+        ThrowIfRowsInUse();
         foreach (AdapterHandle other in _handles)
         {
             if (other.Name == name)
@@ -235,6 +279,8 @@ internal sealed class ModelAdapters
             }
             foreach ((string path, nn.Module module) in savedTargets)
                 saved.Add(new SavedModule(path, module));
+            foreach ((string path, nn.Module module) in search.FindBiases(targets, savedTargets))
+                saved.Add(new SavedModule(path, module, biasOnly: true));
         }
         catch
         {
@@ -271,6 +317,12 @@ internal sealed class ModelAdapters
         }
         SetActive([handle]);
         return handle;
+    }
+
+    private void ThrowIfRowsInUse()
+    {
+        if (_rowScopes.Count > 0)
+            throw new InvalidOperationException($"The rows of a batch use different adapters; dispose of what {nameof(AdapterExtensions.UseAdapters)} returned before the model's adapters change.");
     }
 
     private static void ThrowIfBasesConflict(AdaptedPlace place, AdapterLinear added)
@@ -316,13 +368,16 @@ internal sealed class ModelAdapters
 
     private static void ThrowIfSavedTwice(IReadOnlyCollection<AdapterHandle> handles)
     {
-        var owners = new Dictionary<nn.Module, string>(ReferenceEqualityComparer.Instance);
+        var owners = new Dictionary<nint, string>();
         foreach (AdapterHandle handle in handles)
         {
             foreach (SavedModule saved in handle.SavedModules)
             {
-                if (!owners.TryAdd(saved.Module, handle.Name))
-                    throw new InvalidOperationException($"The adapters '{owners[saved.Module]}' and '{handle.Name}' both train '{saved.Path}' as a whole, so they cannot be in use together.");
+                foreach ((_, Parameter parameter) in saved.Parameters())
+                {
+                    if (!owners.TryAdd(parameter.Handle, handle.Name) && owners[parameter.Handle] != handle.Name)
+                        throw new InvalidOperationException($"The adapters '{owners[parameter.Handle]}' and '{handle.Name}' both train {saved.Subject}, so they cannot be in use together.");
+                }
             }
         }
     }

@@ -74,6 +74,8 @@ public sealed class RouterTraceLayer
     /// <param name="routeCount">The number of routes.</param>
     internal void Add(Tensor? ids, Tensor weights, long routeCount)
     {
+        if (Recompute.IsRecomputing)
+            return;
         using var scope = NewDisposeScope();
         int k = (int)(ids is null ? routeCount : ids.size((int)ids.Dimensions - 1));
         float[] weightValues = weights.detach().to(ScalarType.Float32).cpu().contiguous().data<float>().ToArray();

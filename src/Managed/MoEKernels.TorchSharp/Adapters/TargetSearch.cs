@@ -6,6 +6,10 @@ namespace MoEKernels.TorchSharp;
 /// <summary>Finds the modules that a configuration names, in a model that may have adapters already.</summary>
 internal sealed class TargetSearch
 {
+    /// <summary>TorchSharp's name of every bias.</summary>
+    internal const string BiasName = "bias";
+
+    private readonly nn.Module _model;
     private readonly AdapterConfig _config;
     private readonly IReadOnlyList<AdaptedPlace> _places;
     private readonly IReadOnlyList<AdapterHandle> _handles;
@@ -15,6 +19,7 @@ internal sealed class TargetSearch
 
     public TargetSearch(nn.Module model, AdapterConfig config, IReadOnlyList<AdaptedPlace> places, IReadOnlyList<AdapterHandle> handles)
     {
+        _model = model;
         _config = config;
         _places = places;
         _handles = handles;
@@ -100,6 +105,19 @@ internal sealed class TargetSearch
         return targets.Count > 0 ? targets : throw NoMatch(included);
     }
 
+    /// <summary>The modules whose own biases are trained, those apart that are trained as a whole.</summary>
+    public List<(string Path, nn.Module Module)> FindBiases(IReadOnlyList<(string Path, Linear Layer)> targets, IReadOnlyList<(string Path, nn.Module Module)> saved)
+    {
+        IEnumerable<(string Path, nn.Module Module)> candidates = _config.Bias switch
+        {
+            PeftBias.All => _modules.Append((string.Empty, _model)),
+            PeftBias.LoraOnly => targets.Select(target => (target.Path, (nn.Module)target.Layer)),
+            _ => [],
+        };
+        var seen = new HashSet<nn.Module>(ReferenceEqualityComparer.Instance);
+        return [.. candidates.Where(entry => !IsSaved(entry.Path, saved) && entry.Module.named_parameters(recurse: false).Any(own => own.name == BiasName) && seen.Add(entry.Module))];
+    }
+
     private static bool IsSaved(string path, IReadOnlyList<(string Path, nn.Module Module)> saved)
     {
         foreach ((string Path, nn.Module Module) entry in saved)
@@ -116,7 +134,7 @@ internal sealed class TargetSearch
         {
             foreach (SavedModule saved in handle.SavedModules)
             {
-                if (saved.Path == path || IsInside(path, saved.Path))
+                if (!saved.BiasOnly && (saved.Path == path || IsInside(path, saved.Path)))
                     throw new InvalidOperationException($"'{path}' cannot be wrapped, since the adapter '{handle.Name}' trains '{saved.Path}' as a whole.");
             }
         }

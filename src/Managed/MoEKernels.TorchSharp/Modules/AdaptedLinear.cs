@@ -26,6 +26,8 @@ internal sealed class AdaptedLinear : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
+    public Linear BaseLayer => _layer.BaseLayer;
+
     public override Tensor forward(Tensor input)
     {
         ArgumentNullException.ThrowIfNull(input);

@@ -1,3 +1,4 @@
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -146,6 +147,12 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>, IAdapterVariant
     /// <inheritdoc/>
     public void Unmerge() => _layer.Unmerge(this);
 
+    /// <summary>
+    /// Whether <c>to()</c> leaves the adapter's own tensors in their type, and converts them only where they could not serve the base layer's new one.
+    /// Set by <see cref="AdapterExtensions.ToKeepingAdapters{T}"/> while it runs.
+    /// </summary>
+    internal bool KeepsType { get; set; }
+
     /// <summary>Whether this module stands in the model for its layer, or is used without a model. Otherwise another one computes it.</summary>
     internal bool IsInModel { get; private set; } = true;
 
@@ -170,6 +177,12 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>, IAdapterVariant
 
     /// <summary>What the adapter adds when it does not take part: nothing, unless the base weight lacks a part that it keeps.</summary>
     internal virtual Tensor? AddWhenOff(Tensor input, Tensor output) => null;
+
+    /// <summary>The adapter as one pair of factors; null where it is something else.</summary>
+    internal virtual LoraFactors? Factors => null;
+
+    /// <summary>What <see cref="AddWhenOff"/> adds as one pair of factors; null: it adds nothing.</summary>
+    internal virtual LoraFactors? FactorsWhenOff => null;
 
     /// <summary>What merging adds to a weight. Called without gradients.</summary>
     internal abstract Tensor DeltaOf(Tensor weight);
@@ -251,7 +264,10 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>, IAdapterVariant
     /// <inheritdoc/>
     protected override void _toEpilog(ScalarType? dtype, Device? device, bool non_blocking)
     {
-        base._toEpilog(dtype, device, non_blocking);
+        if (KeepsType && dtype is { } type)
+            ConvertKeepingType(type, device, non_blocking);
+        else
+            base._toEpilog(dtype, device, non_blocking);
         _layer.FollowBaseLayer();
     }
 
@@ -261,6 +277,25 @@ public abstract class AdapterLinear : nn.Module<Tensor, Tensor>, IAdapterVariant
         if (disposing && IsInModel)
             _layer.ForgetUnmerged();
         base.Dispose(disposing);
+    }
+
+    private void ConvertKeepingType(ScalarType type, Device? device, bool nonBlocking)
+    {
+        ScalarType now = ParameterTypeNow;
+        ScalarType own = TensorTypes.AreCompatible(type, now) ? now : TensorTypes.Accumulator(type);
+        // The children that are not the adapter's own go the usual way; TorchSharp would give them the own type.
+        var others = named_children().Where(child => child.name == BaseLayerName || _guests.Contains(child.name)).ToArray();
+        foreach ((string name, nn.Module child) in others)
+        {
+            if (device is null)
+                child.to(type, nonBlocking);
+            else
+                child.to(device, type, nonBlocking);
+            register_module(name, null!);
+        }
+        base._toEpilog(own, device, nonBlocking);
+        foreach ((string name, nn.Module child) in others)
+            register_module(name, child);
     }
 
     private bool IsOwn(string name)

@@ -35,7 +35,7 @@ public sealed class DoRALinear : FactoredLinear
     private DoRALinear(Linear baseLayer, LoRAConfig config, string name)
         : base(name, baseLayer, config)
     {
-        if (config.IsSpectral)
+        if (config.TakesFromBase)
             throw new ArgumentException($"{nameof(config.InitialWeights)} is {config.InitialWeights}; expected {LoRAInit.Kaiming} or {LoRAInit.Gaussian} with DoRA.", nameof(config));
         _config = config;
         _magnitude = (Parameter)nn.Parameter(empty(OutFeatures, dtype: ParameterType, device: baseLayer.weight.device)).DetachFromDisposeScope();

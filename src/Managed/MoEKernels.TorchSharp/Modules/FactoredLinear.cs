@@ -48,8 +48,11 @@ public abstract class FactoredLinear : AdapterLinear
     {
         using var scope = NewDisposeScope();
         Tensor down = nn.functional.linear(x.to(a.dtype), a);
+        using Scalar factor = output.dtype == a.dtype ? scale : 1;
+        // Below half precision the scale belongs to the f32 part: in the sum it would round the output's gradient before the factors see it.
+        if (output.dtype != a.dtype)
+            down = down * scale;
         Tensor delta = nn.functional.linear(down, b).to(output.dtype);
-        using Scalar factor = scale;
         // Autograd allows it in place, since no operation saved the base output.
         return mayOverwrite ? output.add_(delta, alpha: factor) : output.add(delta, alpha: factor).MoveToOuterDisposeScope();
     }

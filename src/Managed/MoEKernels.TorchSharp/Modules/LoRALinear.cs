@@ -19,7 +19,7 @@ public sealed class LoRALinear : FactoredLinear
     /// <summary>Wraps a layer.</summary>
     /// <param name="baseLayer">The layer, with or without bias; it is frozen and becomes part of this module.</param>
     /// <param name="config">The configuration; null: the default one.</param>
-    /// <exception cref="ArgumentException">The configuration is out of its range, does not fit the layer, or asks for DoRA, PiSSA or MiLoRA.</exception>
+    /// <exception cref="ArgumentException">The configuration is out of its range, does not fit the layer, or asks for DoRA, PiSSA, MiLoRA or OLoRA.</exception>
     public LoRALinear(Linear baseLayer, LoRAConfig? config = null)
         : this(baseLayer, config ?? new LoRAConfig(), nameof(LoRALinear))
     {
@@ -28,7 +28,7 @@ public sealed class LoRALinear : FactoredLinear
     private LoRALinear(Linear baseLayer, LoRAConfig config, string name)
         : base(name, baseLayer, config)
     {
-        if (config.UseDora || config.IsSpectral)
+        if (config.UseDora || config.TakesFromBase)
             throw new ArgumentException($"The configuration asks for {(config.UseDora ? nameof(DoRALinear) : nameof(SpectralLoRALinear))}, which is a class of its own.", nameof(config));
         _config = config;
         if (config.InitialWeights == LoRAInit.Gaussian)
@@ -38,6 +38,8 @@ public sealed class LoRALinear : FactoredLinear
         }
         RegisterComponents();
     }
+
+    internal override LoraFactors? Factors => new(LoraA, LoraB, _config.Scale);
 
     internal override Tensor DeltaOf(Tensor weight) => LoraB.matmul(LoraA).mul_(_config.Scale);
 

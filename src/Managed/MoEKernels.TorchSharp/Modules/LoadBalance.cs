@@ -17,6 +17,8 @@ internal sealed class LoadBalance(long experts, Device? device) : IDisposable
 
     public void Add(Tensor counts)
     {
+        if (Recompute.IsRecomputing)
+            return;
         lock (_lock)
         {
             MoveTo(counts);

@@ -10,6 +10,11 @@ internal sealed class PendingLoss : IDisposable
 
     public void Add(Tensor loss)
     {
+        if (RecomputePass.Current is { } pass)
+        {
+            pass.Collect(this, loss);
+            return;
+        }
         lock (_lock)
         {
             using Tensor? before = _sum;

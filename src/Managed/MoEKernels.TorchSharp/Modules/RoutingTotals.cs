@@ -10,6 +10,8 @@ internal sealed class RoutingTotals(long routes)
 
     public void Add(Tensor totals)
     {
+        if (Recompute.IsRecomputing)
+            return;
         using var scope = NewDisposeScope();
         double[] values = totals.detach().to(ScalarType.Float64).cpu().data<double>().ToArray();
         lock (_lock)

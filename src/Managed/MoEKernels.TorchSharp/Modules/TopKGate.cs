@@ -142,7 +142,7 @@ public sealed class TopKGate : nn.Module<Tensor, GateResult>, IRoutedModule, ILo
         if (TrackRouting)
             _totals.Add(result.Counts ?? result.Weights.reshape(-1, RouteCount).sum(dim: 0));
         Trace?.Add(result.Ids, result.Weights, RouteCount);
-        if (training && is_grad_enabled() && (BalanceLossFactor > 0 || ZLossFactor > 0) && input.numel() > 0)
+        if (training && (is_grad_enabled() || RecomputePass.Current is not null) && (BalanceLossFactor > 0 || ZLossFactor > 0) && input.numel() > 0)
             _auxiliaryLoss.Add(LossOf(logits, result));
         return result.MoveToOuterDisposeScope();
     }

@@ -5,6 +5,8 @@ namespace MoEKernels.TorchSharp;
 /// <summary>Between PEFT's configuration of an adapter and this library's, where both can say the same.</summary>
 internal static class PeftConversion
 {
+    private const string Pissa = "pissa";
+    private const string Olora = "olora";
     private const string BiasRateField = "bias_update_rate";
     private const string GateField = "gate";
     private const string GateEpsilonField = "gate_eps";
@@ -18,8 +20,9 @@ internal static class PeftConversion
         "use_bdlora", "use_qalora",
     ];
 
-    // Starts that also change the base weight, which the file does not hold.
-    private static readonly string[] ChangedBase = ["pissa", "olora", "corda", "loftq", "lora_ga"];
+    // Starts that also change the base weight by something that neither the file nor the base weight itself tells: random numbers, data, a quantisation. After PiSSA's and OLoRA's
+    // the change follows from the base weight, and PEFT computes it anew when it loads one.
+    private static readonly string[] ChangedBase = ["pissa_", "corda", "loftq", "lora_ga"];
 
     /// <exception cref="NotSupportedException">The adapter has something that this library's modules do not compute; the message names the field.</exception>
     public static AdapterConfig ToAdapterConfig(PeftAdapter adapter)
@@ -43,7 +46,7 @@ internal static class PeftConversion
                 CoreDropout = PeftConfigJson.Number(config, CoreDropoutField, config.Dropout),
                 MergedCoreDropout = PeftConfigJson.Number(config, MergedCoreDropoutField, 0),
             },
-            _ => new LoRAConfig { RankStabilized = config.UseRsLora, UseDora = config.UseDora },
+            _ => new LoRAConfig { RankStabilized = config.UseRsLora, UseDora = config.UseDora, InitialWeights = InitOf(config) },
         };
         // Longest first: a name also stands for every path that ends with it, and the first that matches counts.
         string[] paths = [.. adapter.Layers.Keys.OrderByDescending(path => path.Length).ThenBy(path => path, StringComparer.Ordinal)];
@@ -51,6 +54,7 @@ internal static class PeftConversion
         {
             TargetModules = paths,
             ModulesToSave = config.ModulesToSave ?? [],
+            Bias = config.Bias,
             Rank = config.Rank,
             Alpha = config.Alpha,
             Dropout = config.Dropout,
@@ -72,6 +76,7 @@ internal static class PeftConversion
             Rank = config.Rank,
             Alpha = config.Alpha,
             Dropout = config.Dropout,
+            Bias = config.Bias,
             TargetModules = PeftModules.FromNames(plain ? config.TargetModules : ordered.Order(StringComparer.Ordinal)),
             ExcludeModules = plain && config.ExcludeModules.Count > 0 ? PeftModules.FromNames(config.ExcludeModules) : null,
             ModulesToSave = config.ModulesToSave.Count == 0 ? null
@@ -82,20 +87,27 @@ internal static class PeftConversion
         };
         return config switch
         {
-            LoRAConfig { IsSpectral: true } lora => throw new NotSupportedException($"{nameof(lora.InitialWeights)} is {lora.InitialWeights}, whose factors go with a changed base weight that the file does not hold."),
+            LoRAConfig { InitialWeights: LoRAInit.Milora } => throw new NotSupportedException($"{nameof(LoRAConfig.InitialWeights)} is {LoRAInit.Milora}, which PEFT does not have; {nameof(PeftAdapter.ExtractAsLora)} writes it as a plain LoRA."),
+            LoRAConfig { InitialWeights: LoRAInit.Pissa } lora when lora.Alpha < 0 || lora.AlphaPattern.Values.Any(alpha => alpha < 0) =>
+                throw new NotSupportedException($"{nameof(lora.InitialWeights)} is {LoRAInit.Pissa} with a negative {nameof(lora.Alpha)}, of which PEFT takes the root; {nameof(PeftAdapter.ExtractAsLora)} writes it as a plain LoRA."),
             LoRAConfig lora => common with
             {
                 UseRsLora = lora.RankStabilized,
                 UseDora = lora.UseDora,
-                InitLoraWeights = lora.InitialWeights == LoRAInit.Gaussian ? "gaussian" : "true",
+                InitLoraWeights = lora.InitialWeights switch { LoRAInit.Gaussian => "gaussian", LoRAInit.Pissa => Pissa, LoRAInit.Olora => Olora, _ => "true" },
             },
             SMoRAConfig smora => common with { PeftType = PeftConfig.SMoRAType, OtherFields = FieldsOf(smora) },
             CoMoLConfig comol => common with { PeftType = PeftConfig.CoMoLType, OtherFields = FieldsOf(comol) },
-            _ => throw new NotSupportedException($"A {config.GetType().Name} has no form in PEFT's files here; expected LoRA, rsLoRA, DoRA, SMoRA or CoMoL."),
+            _ => throw new NotSupportedException($"A {config.GetType().Name} has no form in PEFT's files here; expected LoRA, rsLoRA, DoRA, SMoRA or CoMoL; {nameof(PeftAdapter.ExtractAsLora)} writes what is one LoRA."),
         };
     }
 
     private static bool IsPlain(IEnumerable<string> patterns) => patterns.All(text => text != AdapterConfig.AllLinear && !text.AsSpan().ContainsAny('*', '?'));
+
+    private static LoRAInit InitOf(PeftConfig config) =>
+        config.InitLoraWeights == Pissa ? LoRAInit.Pissa
+        : string.Equals(config.InitLoraWeights, Olora, StringComparison.OrdinalIgnoreCase) ? LoRAInit.Olora
+        : LoRAInit.Kaiming;
 
     private static SMoRAGate GateOf(PeftConfig config) =>
         !config.OtherFields.TryGetValue(GateField, out JsonElement gate) ? SMoRAGate.Sigmoid
@@ -138,12 +150,12 @@ internal static class PeftConversion
         PeftConfig config = adapter.Config;
         if (adapter.Layers.Count == 0)
             throw new NotSupportedException("The adapter has no layer.");
-        if (config.Bias != PeftBias.None)
-            throw new NotSupportedException("The field 'bias' is not \"none\"; biases of the base model are not exchanged here.");
         if (config.LoraBias)
             throw new NotSupportedException("The field 'lora_bias' is true; B has no bias here.");
         if (ChangedBase.Any(name => config.InitLoraWeights.StartsWith(name, StringComparison.Ordinal)))
             throw new NotSupportedException($"The field 'init_lora_weights' is '{config.InitLoraWeights}', whose factors go with a changed base weight that the file does not hold; convert the adapter to a plain LoRA with PEFT.");
+        if (config.UseDora && InitOf(config) != LoRAInit.Kaiming)
+            throw new NotSupportedException($"The field 'init_lora_weights' is '{config.InitLoraWeights}' beside 'use_dora'; the two are not computed together here.");
         foreach (string field in Decisive)
         {
             if (config.OtherFields.TryGetValue(field, out JsonElement value) && value.ValueKind is not (JsonValueKind.Null or JsonValueKind.False))

@@ -16,6 +16,9 @@ internal static class PeftKeys
     public const string CorePrefix = "lora_Cores.";
     public const string BaseLayer = "base_layer";
 
+    /// <summary>The name, without <see cref="Prefix"/>, of the bias of an adapted layer: PEFT keeps the layer inside of its own.</summary>
+    public static string BaseBias(string path) => $"{path}.{BaseLayer}.bias";
+
     /// <summary>The key without <see cref="Prefix"/>; some tools write keys without it.</summary>
     public static string WithoutPrefix(string key) => key.StartsWith(Prefix, StringComparison.Ordinal) ? key[Prefix.Length..] : key;
 

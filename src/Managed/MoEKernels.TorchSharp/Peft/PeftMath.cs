@@ -189,11 +189,8 @@ public static class PeftMath
         PeftModules targets = PeftModules.FromNames(haveNames
             ? configs.SelectMany(config => config.TargetModules!.Names!).Distinct(StringComparer.Ordinal)
             : ranks.Keys);
-        long usual = ranks.Count == 0 ? first.Rank : ranks.Values.GroupBy(rank => rank).OrderByDescending(group => group.Count()).ThenBy(group => group.Key).First().Key;
-        PeftConfig config = first with
+        return WithRanks(first with
         {
-            Rank = usual,
-            Alpha = usual,
             UseRsLora = false,
             TargetModules = targets,
             ExcludeModules = null,
@@ -201,6 +198,17 @@ public static class PeftMath
             LayersPattern = null,
             // The result is no start of a training, whatever the adapters began as.
             InitLoraWeights = "true",
+        }, ranks);
+    }
+
+    /// <summary>A configuration with these ranks of layers and scale 1 everywhere.</summary>
+    internal static PeftConfig WithRanks(PeftConfig first, SortedDictionary<string, long> ranks)
+    {
+        long usual = ranks.Count == 0 ? first.Rank : ranks.Values.GroupBy(rank => rank).OrderByDescending(group => group.Count()).ThenBy(group => group.Key).First().Key;
+        PeftConfig config = first with
+        {
+            Rank = usual,
+            Alpha = usual,
             RankPattern = PatternOf(ranks.Where(entry => entry.Value != usual)),
             AlphaPattern = PatternOf(ranks.Where(entry => entry.Value != usual)).ToDictionary(entry => entry.Key, entry => (double)entry.Value),
         };
