@@ -27,7 +27,7 @@ internal sealed class FineTuneRun(Options options, IAnsiConsole console, Cancell
     private const int Looks = 10;
     private const int TimingRepetitions = 12;
 
-    private readonly RunProgress _progress = new(console);
+    private readonly RunProgress _progress = new(console, "bits/byte");
 
     /// <summary>Runs everything.</summary>
     /// <exception cref="UserException">The options cannot be followed; said before any training where that can be known.</exception>
@@ -65,8 +65,8 @@ internal sealed class FineTuneRun(Options options, IAnsiConsole console, Cancell
     private TrainingHistory Pretrain(ByteTransformer model, IReadOnlyList<Domain> domains, Evaluation evaluation)
     {
         BatchSampler batches = new(domains, options.Batch, options.Context, BaseSizeExponent, options.Seed);
-        Trainer trainer = new(model, model.parameters(), batches, evaluation);
-        TrainingPlan plan = new(options.BaseSteps, BaseLearningRate, BaseWeightDecay, Every(options.BaseSteps));
+        Trainer trainer = new(model, [new AdapterParameterGroup(BaseLearningRate, [.. model.parameters()])], batches, evaluation);
+        TrainingPlan plan = new(options.BaseSteps, BaseWeightDecay, Every(options.BaseSteps));
         return _progress.Stage(
             "pre-train the base", options.BaseSteps, stage => trainer.Run(plan, stage, cancellation));
     }
@@ -79,8 +79,8 @@ internal sealed class FineTuneRun(Options options, IAnsiConsole console, Cancell
         BatchSampler batches = new(domains, options.Batch, options.Context, AdapterSizeExponent, options.Seed + 1);
         using AdapterHandle adapter = model.AddAdapter(plan.Config);
 
-        Trainer trainer = new(model, adapter.AdapterParameters().Select(entry => entry.parameter), batches, evaluation);
-        TrainingPlan training = new(options.Steps, AdapterLearningRate, WeightDecay: 0, Every(options.Steps));
+        Trainer trainer = new(model, adapter.ParameterGroups(plan.LearningRate(AdapterLearningRate)), batches, evaluation);
+        TrainingPlan training = new(options.Steps, WeightDecay: 0, Every(options.Steps));
         TrainingHistory history = _progress.Stage(
             $"adapt: {plan.Name}",
             options.Steps,
@@ -95,8 +95,8 @@ internal sealed class FineTuneRun(Options options, IAnsiConsole console, Cancell
         IReadOnlyList<RoutingTable> routing = RoutingTrace.Of(model, adapter, evaluation);
         string file = folder.Write($"{plan.FileName}.safetensors", adapter.Save);
         AdapterReport size = adapter.Report;
-        bool identical = Reload.GivesSameBits(model, adapter, file, evaluation);
-        return new AdapterResult(plan, size.AdapterParameters, size.Layers, history, timing, routing, file, identical);
+        Reload reload = Reload.Check(model, adapter, file, evaluation);
+        return new AdapterResult(plan, size.AdapterParameters, size.Layers, history, timing, routing, file, reload);
     }
 
     private void WriteFiles(OutputFolder folder, RunResult result)

@@ -5,19 +5,6 @@ namespace FineTune;
 /// <param name="Path">A file, or a folder that is read with everything below it.</param>
 internal sealed record DataSource(string Domain, string Path);
 
-/// <summary>Which adapters a run can train.</summary>
-internal enum AdapterKind
-{
-    /// <summary>Plain LoRA: <c>y = W x + s · B A x</c>.</summary>
-    Lora,
-
-    /// <summary>SMoRA: one LoRA whose ranks are the experts; a router picks <c>k</c> of them for each token.</summary>
-    SMoRA,
-
-    /// <summary>CoMoL: one LoRA with small core matrices between A and B, mixed for each token by a router.</summary>
-    CoMoL,
-}
-
 /// <summary>Everything a run depends on; the same options on the same machine give the same losses.</summary>
 internal sealed record Options
 {

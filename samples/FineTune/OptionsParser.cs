@@ -6,13 +6,6 @@ namespace FineTune;
 /// <summary>Turns the command line into <see cref="Options"/>.</summary>
 internal static class OptionsParser
 {
-    private static readonly Dictionary<string, AdapterKind> AdapterNames = new(StringComparer.OrdinalIgnoreCase)
-    {
-        ["lora"] = AdapterKind.Lora,
-        ["smora"] = AdapterKind.SMoRA,
-        ["comol"] = AdapterKind.CoMoL,
-    };
-
     /// <summary>Parses and checks the command line.</summary>
     /// <param name="arguments">The arguments of the program.</param>
     /// <param name="output">Where <c>--help</c> and <c>--version</c> write to.</param>
@@ -28,7 +21,11 @@ internal static class OptionsParser
             AllowMultipleArgumentsPerToken = true,
         };
         Option<string> outFolder = new("--out") { Description = "Folder for everything written (default out/finetune)", HelpName = "folder" };
-        Option<string> adapters = new("--adapters") { Description = "Which adapters to train (default lora,smora,comol)", HelpName = "list" };
+        Option<string> adapters = new("--adapter", "--adapters")
+        {
+            Description = $"Which adapters to train and compare, of {AdapterKinds.List} (default lora,smora,comol)",
+            HelpName = "list",
+        };
         Option<bool> quick = new("--quick") { Description = "A small model and few steps: under a minute on two cores" };
         Option<int?> seed = Number("--seed", "Seed of weights and batches", o => o.Seed);
         Option<int?> baseSteps = Number("--base-steps", "Steps that pre-train the base", o => o.BaseSteps);
@@ -41,7 +38,7 @@ internal static class OptionsParser
         Option<int?> threads = new("--threads") { Description = "CPU threads (default: one for each core)", HelpName = "n" };
 
         RootCommand command = new(
-            "Pre-trains a small byte-level transformer, freezes it, and adapts it with plain LoRA, SMoRA and CoMoL.")
+            "Pre-trains a small byte-level transformer, freezes it, and adapts it with LoRA, SMoRA, CoMoL or any other adapter of the library.")
         {
             data, outFolder, adapters, quick, seed, baseSteps, steps, width, layers, context, batch, rank, threads,
         };
@@ -109,10 +106,8 @@ internal static class OptionsParser
     {
         AdapterKind[] kinds = [.. list
             .Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
-            .Select(name => AdapterNames.TryGetValue(name, out AdapterKind kind)
-                ? kind
-                : throw new UserException($"--adapters knows lora, smora and comol, got '{name}'"))
+            .Select(name => AdapterKinds.Parse(name, "--adapter"))
             .Distinct()];
-        return kinds.Length > 0 ? kinds : throw new UserException("--adapters needs at least one of lora, smora and comol");
+        return kinds.Length > 0 ? kinds : throw new UserException($"--adapter needs at least one of {AdapterKinds.List}");
     }
 }

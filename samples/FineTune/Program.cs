@@ -24,7 +24,7 @@ try
 
     IAnsiConsole console = Terminal.Create();
     RunResult result = new FineTuneRun(options, console, interruption.Token).Execute();
-    return result.Adapters.All(adapter => adapter.ReloadIsIdentical) ? Success : Failure;
+    return result.Adapters.All(adapter => adapter.ReloadIsFaithful) ? Success : Failure;
 }
 catch (UserException problem)
 {

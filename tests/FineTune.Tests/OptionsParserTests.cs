@@ -42,6 +42,15 @@ public sealed class OptionsParserTests
     public void Parse_Adapters_KeepsTheirOrderAndDropsRepeats() =>
         Assert.That(Parse("--adapters", "comol, LoRA,comol").Adapters, Is.EqualTo(new[] { AdapterKind.CoMoL, AdapterKind.Lora }));
 
+    [Test]
+    public void Parse_AllAdapters_AreKnown()
+    {
+        string[] names = AdapterKinds.List.Split(", ");
+
+        Assert.That(Parse("--adapter", string.Join(',', names)).Adapters, Is.EqualTo(Enum.GetValues<AdapterKind>()));
+        Assert.That(names, Is.EqualTo(new[] { "lora", "rslora", "lora+", "dora", "pissa", "milora", "loha", "lokr", "smora", "comol" }));
+    }
+
     [TestCase("--steps", "0")]
     [TestCase("--steps", "-3")]
     [TestCase("--steps", "many")]
@@ -55,8 +64,8 @@ public sealed class OptionsParserTests
     [TestCase("--batch", "0")]
     [TestCase("--rank", "1")]
     [TestCase("--threads", "0")]
-    [TestCase("--adapters", "dora")]
-    [TestCase("--adapters", ",")]
+    [TestCase("--adapter", "adalora")]
+    [TestCase("--adapter", ",")]
     [TestCase("--data", "nameless")]
     [TestCase("--data", "=path")]
     [TestCase("--data", "name=")]
@@ -82,7 +91,7 @@ public sealed class OptionsParserTests
         Options? options = OptionsParser.Parse(["--help"], output);
 
         Assert.That(options, Is.Null);
-        foreach (string name in new[] { "--data", "--out", "--adapters", "--quick", "--seed", "--base-steps", "--steps", "--width", "--layers", "--context", "--batch", "--rank", "--threads" })
+        foreach (string name in new[] { "--data", "--out", "--adapter", "--quick", "--seed", "--base-steps", "--steps", "--width", "--layers", "--context", "--batch", "--rank", "--threads" })
             Assert.That(output.ToString(), Does.Contain(name));
     }
 

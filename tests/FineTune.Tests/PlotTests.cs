@@ -22,6 +22,17 @@ public sealed class PlotTests
     }
 
     [Test]
+    public void LossPlot_TenAdapters_EachHasALineOfItsOwn()
+    {
+        var looks = Enumerable.Range(0, 10).Select(i => (PlotStyle.Colour(i), PlotStyle.Pattern(i))).ToList();
+        Assert.That(looks, Is.Unique);
+
+        using SKBitmap image = Render(LossPlot.Draw(["one", "two"], History(), [.. Enumerable.Range(0, 10).Select(i => ($"adapter {i}", History()))]));
+
+        AssertInk(image, new SKRectI(Width - 120, (Height / 2) + 40, Width - 20, Height - 100), "legend");
+    }
+
+    [Test]
     public void RoutingPlot_Labels_AreDrawn()
     {
         RoutingTable[] smora = [Table("blocks.0.up"), Table("blocks.1.up")];

@@ -42,6 +42,18 @@ public sealed class ProgramTests
     }
 
     [Test]
+    public void Run_EveryAdapter_IsComparedInOneTable()
+    {
+        (int exitCode, string output, string errors) = Run(
+            [.. TinyAndShort, "--quick", "--adapter", "lora,rslora,lora+,dora,pissa,milora,loha,lokr,smora,comol", "--out", Out, .. OwnText()]);
+
+        Assert.That(exitCode, Is.Zero, errors + output);
+        foreach (string name in new[] { "LoRA r", "rsLoRA r", "LoRA+ r", "DoRA r", "PiSSA r", "MiLoRA r", "LoHa r", "LoKr r", "SMoRA 1 of 4", "CoMoL 4" })
+            Assert.That(output, Does.Contain(name));
+        Assert.That(Directory.EnumerateFiles(Out, "*.safetensors").Count(), Is.EqualTo(10));
+    }
+
+    [Test]
     public void Run_Twice_GivesTheSameLosses()
     {
         string[] arguments = [.. TinyAndShort, "--quick", "--adapters", "smora", "--seed", "5", .. OwnText()];

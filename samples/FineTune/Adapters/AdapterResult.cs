@@ -6,9 +6,9 @@ namespace FineTune;
 /// <param name="Layers">Adapted layers.</param>
 /// <param name="History">Losses, the first held-out one being the frozen base's.</param>
 /// <param name="Timing">The kernels against plain TorchSharp.</param>
-/// <param name="Routing">The routers of the adapted layers; empty for plain LoRA, which has none.</param>
+/// <param name="Routing">The routers of the adapted layers; empty for a method that has none.</param>
 /// <param name="File">The saved adapter.</param>
-/// <param name="ReloadIsIdentical">Whether the model with the reloaded adapter gave the same bits.</param>
+/// <param name="Reload">How the model with the reloaded adapter compares.</param>
 internal sealed record AdapterResult(
     AdapterPlan Plan,
     long Parameters,
@@ -17,8 +17,11 @@ internal sealed record AdapterResult(
     AdapterTiming Timing,
     IReadOnlyList<RoutingTable> Routing,
     string File,
-    bool ReloadIsIdentical)
+    Reload Reload)
 {
+    /// <summary>Whether the saved adapter is the adapter.</summary>
+    public bool ReloadIsFaithful => Reload.IsFaithful(Plan.Kind);
+
     /// <summary>Held-out bits per byte before training, by domain.</summary>
     public IReadOnlyDictionary<string, double> Before => History.HeldOut[0].BitsPerByte;
 

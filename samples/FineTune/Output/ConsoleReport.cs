@@ -52,12 +52,17 @@ internal sealed class ConsoleReport(IAnsiConsole console)
                 .ToList();
             if (worse.Count > 0)
                 console.WriteLine($"note: {adapter.Plan.Name} did not improve on the frozen base for {string.Join(", ", worse)}");
-            if (!adapter.ReloadIsIdentical)
+            if (!adapter.ReloadIsFaithful)
                 console.WriteLine($"FAILED: {adapter.Plan.Name}, reloaded from {adapter.File}, gave other outputs than before");
         }
 
-        if (result.Adapters.All(adapter => adapter.ReloadIsIdentical))
-            console.WriteLine("every adapter was reloaded from its file and gave bit-identical outputs");
+        string[] rounded = [.. result.Adapters
+            .Where(adapter => adapter.ReloadIsFaithful && !adapter.Reload.IsIdentical)
+            .Select(adapter => $"{adapter.Plan.Name}: to {adapter.Reload.LargestDifference:0.0e+0} of the largest, since it puts back what it took from the base weight")];
+        if (result.Adapters.All(adapter => adapter.ReloadIsFaithful))
+            console.WriteLine($"every {(rounded.Length > 0 ? "other " : "")}adapter was reloaded from its file and gave bit-identical outputs");
+        foreach (string line in rounded)
+            console.WriteLine(line);
         string memory = result.PeakMemoryBytes > 0 ? $", peak memory {result.PeakMemoryBytes / 1048576.0:N0} MiB" : "";
         console.WriteLine($"took {StageClock.Format(result.Elapsed)}{memory}");
         console.WriteLine();

@@ -35,8 +35,8 @@ internal static class LossPlot
             Colors.Black.WithAlpha(.2));
         batches.LegendText = "training batch";
         for (int i = 0; i < domains.Count; i++)
-            AddHeldOut(plot, history, domains[i], $"held-out {domains[i]}", PlotStyle.Colour(i));
-        plot.ShowLegend(Alignment.UpperRight);
+            AddHeldOut(plot, history, domains[i], $"held-out {domains[i]}", i);
+        PlotStyle.ShowLegend(plot, domains.Count + 1);
         return plot;
     }
 
@@ -51,10 +51,11 @@ internal static class LossPlot
                 Smooth(history.Batches.Select(batch => batch.BitsPerByte)),
                 PlotStyle.Colour(i));
             line.LineWidth = 2;
+            line.LinePattern = PlotStyle.Pattern(i);
             line.LegendText = name;
         }
 
-        plot.ShowLegend(Alignment.UpperRight);
+        PlotStyle.ShowLegend(plot, adapters.Count);
         return plot;
     }
 
@@ -65,18 +66,19 @@ internal static class LossPlot
         var frozen = plot.Add.HorizontalLine(before, 1.5f, Colors.Black.WithAlpha(.5), LinePattern.Dashed);
         frozen.LegendText = "frozen base";
         for (int i = 0; i < adapters.Count; i++)
-            AddHeldOut(plot, adapters[i].History, domain, adapters[i].Name, PlotStyle.Colour(i));
-        plot.ShowLegend(Alignment.UpperRight);
+            AddHeldOut(plot, adapters[i].History, domain, adapters[i].Name, i);
+        PlotStyle.ShowLegend(plot, adapters.Count + 1);
         return plot;
     }
 
-    private static void AddHeldOut(Plot plot, TrainingHistory history, string domain, string name, Color colour)
+    private static void AddHeldOut(Plot plot, TrainingHistory history, string domain, string name, int number)
     {
         var line = plot.Add.Scatter(
             history.HeldOut.Select(loss => (double)loss.Step).ToArray(),
             history.HeldOut.Select(loss => loss.BitsPerByte[domain]).ToArray(),
-            colour);
+            PlotStyle.Colour(number));
         line.LineWidth = 2;
+        line.LinePattern = PlotStyle.Pattern(number);
         line.MarkerSize = 6;
         line.LegendText = name;
     }

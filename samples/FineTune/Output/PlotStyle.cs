@@ -28,8 +28,32 @@ internal static class PlotStyle
         Fonts.Default = Font;
     }
 
+    /// <summary>Lines beyond the colours have them again, with another pattern.</summary>
+    private static readonly LinePattern[] Patterns = [LinePattern.Solid, LinePattern.Dashed, LinePattern.Dotted];
+
+    /// <summary>Above this many lines a legend of normal size would cover the plot.</summary>
+    private const int MostLinesInNormalLegend = 6;
+
     /// <summary>The colour of the line with a number.</summary>
     public static Color Colour(int index) => Colours[index % Colours.Length];
+
+    /// <summary>The pattern of the line with a number; colour and pattern together are its own up to 21 lines.</summary>
+    public static LinePattern Pattern(int index) => Patterns[index / Colours.Length % Patterns.Length];
+
+    /// <summary>Shows which line is which, in the corner that falling losses leave free.</summary>
+    /// <param name="plot">The plot.</param>
+    /// <param name="lines">How many lines it has.</param>
+    public static void ShowLegend(Plot plot, int lines)
+    {
+        if (lines > MostLinesInNormalLegend)
+        {
+            plot.Legend.FontSize = 10;
+            plot.Legend.InterItemPadding = new PixelPadding(2, 2, 0, 0);
+            plot.Legend.BackgroundColor = Colors.White.WithAlpha(.8);
+        }
+
+        plot.ShowLegend(Alignment.UpperRight);
+    }
 
     /// <summary>A plot with title and axis labels in the sample's font.</summary>
     public static Plot NewPlot(string title, string xLabel, string yLabel)

@@ -1,5 +1,7 @@
 using System.Diagnostics;
 
+using MoEKernels.TorchSharp;
+
 using TorchSharp.Modules;
 
 using static TorchSharp.torch;
@@ -8,25 +10,24 @@ namespace FineTune;
 
 /// <summary>How to train one set of parameters.</summary>
 /// <param name="Steps">Optimizer steps.</param>
-/// <param name="PeakLearningRate">The learning rate after the warm-up.</param>
 /// <param name="WeightDecay">AdamW's decoupled weight decay.</param>
 /// <param name="EvaluateEvery">Steps between two looks at the held-out text.</param>
-internal sealed record TrainingPlan(int Steps, double PeakLearningRate, double WeightDecay, int EvaluateEvery);
+internal sealed record TrainingPlan(int Steps, double WeightDecay, int EvaluateEvery);
 
 /// <summary>The training loop: AdamW, gradient clipping, a look at the held-out text now and then.</summary>
 /// <param name="model">The model.</param>
-/// <param name="parameters">Those to train; the others stay as they are.</param>
+/// <param name="groups">The parameters to train, with their learning rates after the warm-up; the others stay as they are.</param>
 /// <param name="batches">Where batches come from.</param>
 /// <param name="evaluation">The held-out text.</param>
 internal sealed class Trainer(
     nn.Module<Tensor, Tensor> model,
-    IEnumerable<Parameter> parameters,
+    IReadOnlyList<AdapterParameterGroup> groups,
     BatchSampler batches,
     Evaluation evaluation)
 {
     private const double LargestGradientNorm = 1.0;
 
-    private readonly Parameter[] _parameters = [.. parameters];
+    private readonly Parameter[] _parameters = [.. groups.SelectMany(group => group.Parameters)];
 
     /// <summary>Trains.</summary>
     /// <param name="plan">For how long and how fast.</param>
@@ -36,9 +37,9 @@ internal sealed class Trainer(
     public TrainingHistory Run(
         TrainingPlan plan, IProgress<StepReport> stage, CancellationToken cancellation, Action? afterStep = null)
     {
-        LearningRate learningRate = new(plan.PeakLearningRate, plan.Steps);
+        LearningRate[] learningRates = [.. groups.Select(group => new LearningRate(group.LearningRate, plan.Steps))];
         using AdamW optimizer = optim.AdamW(
-            _parameters, plan.PeakLearningRate, beta1: 0.9, beta2: 0.95, weight_decay: plan.WeightDecay);
+            groups.Select(group => group.ToAdamW(plan.WeightDecay)), beta1: 0.9, beta2: 0.95);
         List<BatchLoss> losses = [];
         List<HeldOutLoss> heldOut = [new(0, evaluation.BitsPerByte(model, cancellation))];
         List<TimeSpan> times = [];
@@ -48,7 +49,7 @@ internal sealed class Trainer(
         {
             cancellation.ThrowIfCancellationRequested();
             long start = Stopwatch.GetTimestamp();
-            double bitsPerByte = Step(optimizer, learningRate.At(step - 1));
+            double bitsPerByte = Step(optimizer, [.. learningRates.Select(rate => rate.At(step - 1))]);
             afterStep?.Invoke();
             times.Add(Stopwatch.GetElapsedTime(start));
             losses.Add(new BatchLoss(step, bitsPerByte));
@@ -63,12 +64,12 @@ internal sealed class Trainer(
         return new TrainingHistory(losses, heldOut, Durations.Of(times));
     }
 
-    private double Step(AdamW optimizer, double learningRate)
+    private double Step(AdamW optimizer, double[] learningRates)
     {
         // Everything this step makes is freed here, not when the garbage collector gets to it.
         using var scope = NewDisposeScope();
-        foreach (var group in optimizer.ParamGroups)
-            group.LearningRate = learningRate;
+        foreach ((int index, var group) in optimizer.ParamGroups.Index())
+            group.LearningRate = learningRates[index];
 
         (Tensor inputs, Tensor targets) = batches.Next();
         Tensor loss = Loss.Nats(model.call(inputs), targets);

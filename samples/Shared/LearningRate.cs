@@ -1,4 +1,4 @@
-namespace FineTune;
+namespace Samples;
 
 /// <summary>Linear warm-up, then half a cosine down to a tenth.</summary>
 /// <param name="Peak">The learning rate after the warm-up.</param>

@@ -3,11 +3,12 @@ using System.Diagnostics;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
-namespace FineTune;
+namespace Samples;
 
 /// <summary>Shows a progress bar on a terminal, and a plain line now and then where the output goes to a file or a log.</summary>
 /// <param name="console">Where to write to.</param>
-internal sealed class RunProgress(IAnsiConsole console)
+/// <param name="lossUnit">What the losses that stages report are measured in.</param>
+internal sealed class RunProgress(IAnsiConsole console, string lossUnit)
 {
     private static readonly TimeSpan PlainInterval = TimeSpan.FromSeconds(5);
 
@@ -24,7 +25,7 @@ internal sealed class RunProgress(IAnsiConsole console)
 
     private T Bar<T>(string name, int steps, Func<IProgress<StepReport>, T> work, string unit)
     {
-        StageClock clock = new(steps, unit);
+        StageClock clock = new(steps, unit, lossUnit);
         return console.Progress()
             .Columns(
                 new TaskDescriptionColumn { Alignment = Justify.Left },
@@ -46,7 +47,7 @@ internal sealed class RunProgress(IAnsiConsole console)
 
     private T Lines<T>(string name, int steps, Func<IProgress<StepReport>, T> work, string unit)
     {
-        StageClock clock = new(steps, unit);
+        StageClock clock = new(steps, unit, lossUnit);
         long last = Stopwatch.GetTimestamp();
         return work(new Reporter(report =>
         {

@@ -1,4 +1,4 @@
-namespace FineTune;
+namespace Samples;
 
 /// <summary>Something only the user can put right; the message is the one line that is shown.</summary>
 internal sealed class UserException : Exception

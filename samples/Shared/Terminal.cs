@@ -1,6 +1,6 @@
 using Spectre.Console;
 
-namespace FineTune;
+namespace Samples;
 
 /// <summary>Makes the console that a run writes to.</summary>
 internal static class Terminal
