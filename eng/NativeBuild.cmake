@@ -2,12 +2,13 @@
 # way of building shares one build folder per runtime identifier and configuration.
 #
 #   cmake [-DCONFIG=Release] [-DRID=linux-x64] [-DSANITIZE=address|thread] [-DVARIANT=name] [-DTARGETS=moekernels_libraries]
-#         [-DTESTS=ON|OFF] [-DRUN_TESTS=ON] [-DCUDA=AUTO|ON|OFF] [-DARCHITECTURES=all|80,90a] [-DWARNINGS_AS_ERRORS=ON|OFF]
-#         [-DVERSION=1.2.3] -P eng/NativeBuild.cmake
+#         [-DTESTS=ON|OFF] [-DRUN_TESTS=ON] [-DLABEL=kernels] [-DCUDA=AUTO|ON|OFF] [-DARCHITECTURES=all|80,90a]
+#         [-DWARNINGS_AS_ERRORS=ON|OFF] [-DVERSION=1.2.3] -P eng/NativeBuild.cmake
 #
 # An option that is not given keeps what the build folder was configured with before. Libraries end up in
 # artifacts/native/<rid>-<config>/bin (with a multi-configuration generator in a folder <config> below it). A sanitizer and a
-# VARIANT each add their name to that folder's, so that builds with other options leave the one that .NET uses alone.
+# VARIANT each add their name to that folder's, so that builds with other options leave the one that .NET uses alone. LABEL
+# runs the tests with that label only.
 
 cmake_minimum_required(VERSION 3.22)
 
@@ -184,6 +185,9 @@ if(RUN_TESTS)
     if(NOT DEFINED ENV{CTEST_PARALLEL_LEVEL})
         cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
         list(APPEND test_arguments --parallel ${cores})
+    endif()
+    if(LABEL)
+        list(APPEND test_arguments --label-regex "^${LABEL}$")
     endif()
     execute_process(
         COMMAND "${CMAKE_CTEST_COMMAND}" ${test_arguments}

@@ -10,7 +10,7 @@
 #                          build        configures and builds with nvcc, for this machine's GPU only
 #                          tests        the native tests on the GPU
 #                          sanitizers   memcheck,racecheck,initcheck,synccheck: compute-sanitizer over some of the tests
-#                          conformance  what each PTX wrapper makes of random bits
+#                          conformance  what each PTX wrapper makes of random bits, and whether the emulation does the same
 #                          check        compare.py --check: results and gradients against formulas in f64
 #                          time         compare.py --time: the headline points against everything there is
 #                          sweep        compare.py --time: the wide grid against PyTorch's eager mode and cuBLAS
@@ -91,7 +91,7 @@ lacks() {
             memcheck|racecheck|initcheck|synccheck)
                 without_program compute-sanitizer "$sanitizer"
                 without_file "$bin/moekernels_tests" "the step build has not made it" ;;
-            conformance) without_file "$bin/moekernels_conformance" "the step build has not made it" ;;
+            conformance) without_file "$bin/moekernels_conformance_gpu" "the step build has not made it" ;;
             check|time|sweep)
                 without_file "$bin/libmoekernels_cuda.so" "the step build has not made it"
                 without_torch ;;
@@ -108,17 +108,12 @@ architecture() {
     case $capability in 90) echo 90a ;; '') echo unknown ;; *) echo "$capability" ;; esac
 }
 
-targets() {
-    local names=(moekernels moekernels_cuda moekernels_tests)
-    if [ -d native/tests/conformance ]; then names+=(moekernels_conformance); fi
-    echo "${names[@]}"
-}
-
 run_build() {
     cmake -S native -B "$build" -DCMAKE_BUILD_TYPE=Release -DMOEKERNELS_CUDA=ON -DMOEKERNELS_BUILD_TESTS=ON \
         -DCMAKE_CUDA_COMPILER="$nvcc" -DMOEKERNELS_CUDA_ARCHITECTURES="$(architecture)" \
         -DMOEKERNELS_GTEST_SOURCE="$(realpath "$gtest")" -DMOEKERNELS_WARNINGS_AS_ERRORS=OFF -DMOEKERNELS_COMMIT="$commit" \
-        && cmake --build "$build" --parallel "$(nproc)" --target $(targets)
+        && cmake --build "$build" --parallel "$(nproc)" \
+        --target moekernels moekernels_cuda moekernels_tests moekernels_conformance_gpu moekernels_conformance
 }
 
 on_gpu() { MOEK_TEST_DEVICE=cuda MOEK_TEST_CUDA_LIBRARY=$(realpath "$bin/libmoekernels_cuda.so") "$@"; }
@@ -137,7 +132,10 @@ run_memcheck() { sanitize memcheck; }
 run_racecheck() { sanitize racecheck; }
 run_initcheck() { sanitize initcheck; }
 run_synccheck() { sanitize synccheck; }
-run_conformance() { on_gpu "$bin/moekernels_conformance" "$out/conformance.txt"; }
+# The file is kept also when the emulation disagrees with it.
+run_conformance() {
+    "$bin/moekernels_conformance_gpu" write "$out/conformance.txt" && "$bin/moekernels_conformance" compare "$out/conformance.txt"
+}
 
 compare() { "$python" bench/gpu/compare.py --device cuda --library "$bin/libmoekernels.so" "$@"; }
 timed() { compare --time --grid "$1" --out "$out" --seconds $(($2 > 120 ? $2 - 60 : $2 / 2)) --commit "$commit" ${merge:+--merge "$merge"}; }
@@ -188,7 +186,7 @@ for step in ${steps//,/ }; do
         result="not run: $reason"
     else
         export seconds
-        export -f run_"$step" architecture targets on_gpu device_tests sanitize compare timed
+        export -f run_"$step" architecture on_gpu device_tests sanitize compare timed
         # A group of its own, so that time's end reaches everything that a step has started.
         timeout --kill-after=10s "$seconds" bash -c "run_$step" 2>&1 | tee -a "$out/run.log"
         status=${PIPESTATUS[0]}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds moekernels_cuda for the architectures that CI checks, then compares its kernels with what is written down about them.
+# Builds moekernels_cuda, and the program that records a GPU's instructions, for the architectures that CI checks. Then compares
+# the library's kernels with what is written down about them.
 #
 #   eng/cuda/kernels.sh check    registers and shared memory: native/cuda/resources.tsv; instructions: native/cuda/instructions.txt
 #   eng/cuda/kernels.sh update   writes resources.tsv anew
@@ -13,12 +14,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 mode=${1:-}
 case $mode in
     check|update|build) ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 export CUDACXX=${CUDACXX:-$(.ci/cuda-toolkit.sh)}
 cmake -DRID=linux-x64 -DVARIANT=cuda -DCUDA=ON -DARCHITECTURES=80,90a -DTESTS=OFF -DWARNINGS_AS_ERRORS=ON \
-    -DTARGETS=moekernels_cuda -P eng/NativeBuild.cmake
+    -DTARGETS=moekernels_cuda,moekernels_conformance_gpu -P eng/NativeBuild.cmake
 library=artifacts/native/linux-x64-Release-cuda/bin/libmoekernels_cuda.so
 
 case $mode in

@@ -47,19 +47,21 @@ class WithoutAGpu(unittest.TestCase):
             self.assertIn("nowhere/bin/moekernels_tests is missing", lines[1])
             self.assertTrue((pathlib.Path(folder) / "run.log").exists())
 
-    def steps_with_a_stand_in(self, folder, *arguments):
-        """Runs with a stand-in for nvidia-smi over a build whose parts cannot succeed; returns the summary."""
+    def steps_with_a_stand_in(self, folder, *arguments, programs=(), status=1):
+        """Runs with a stand-in for nvidia-smi over a build whose tests cannot succeed; returns the summary.
+        `programs` are more of what the build has made: a name and what the shell runs."""
         folder = pathlib.Path(folder)
         binaries = folder / "build/bin"
         binaries.mkdir(parents=True, exist_ok=True)
         for path, text in ((folder / "nvidia-smi", "echo 9.0"), (folder / "python3", "exit 1"),
-                           (binaries / "moekernels_tests", 'test "$MOEK_TEST_DEVICE" = cuda && exit 3')):
+                           (binaries / "moekernels_tests", 'test "$MOEK_TEST_DEVICE" = cuda && exit 3'),
+                           *((binaries / name, text) for name, text in programs)):
             path.write_text(f"#!/bin/sh\n{text}\n")
             path.chmod(0o755)
         (binaries / "libmoekernels_cuda.so").touch()
         done = subprocess.run([RUN, "nowhere", folder / "out", "--build", folder / "build", *arguments], stdout=subprocess.PIPE,
                               env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, text=True, check=False)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.returncode, status)
         return (folder / "out/summary.txt").read_text()
 
     def test_a_failing_step_does_not_stop_the_next(self):
@@ -67,6 +69,15 @@ class WithoutAGpu(unittest.TestCase):
             summary = self.steps_with_a_stand_in(folder, "--steps", "tests,check,tests")
             self.assertRegex(summary, r"^tests +\d+ s  FAILED \(3\)\ncheck +\d+ s  not run: \S+ has no PyTorch that reaches a GPU\n"
                                       r"tests +\d+ s  FAILED \(3\)\n$")
+
+    def test_what_the_gpu_returned_is_kept_and_the_emulation_compared_with_it(self):
+        write = ("moekernels_conformance_gpu", 'test "$1" = write && echo returned > "$2"')
+        for emulated, status, word in (("returned", 0, "ok"), ("other", 1, r"FAILED \(1\)")):
+            with self.subTest(emulated=emulated), tempfile.TemporaryDirectory() as folder:
+                compare = ("moekernels_conformance", f'test "$1" = compare && grep -qx {emulated} "$2"')
+                summary = self.steps_with_a_stand_in(folder, "--steps", "conformance", programs=(write, compare), status=status)
+                self.assertRegex(summary, rf"^conformance +\d+ s  {word}\n$")
+                self.assertEqual((pathlib.Path(folder) / "out/conformance.txt").read_text(), "returned\n")
 
     def test_no_time_is_left(self):
         with tempfile.TemporaryDirectory() as folder:

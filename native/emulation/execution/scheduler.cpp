@@ -18,10 +18,10 @@ constinit thread_local Thread* current_thread = nullptr;
 
 namespace {
 
-// ThreadSanitizer tells threads apart by an identity of which it has room for some 8000, and making one is slow. Blocks
-// get different ones until so many are in use; then blocks that share one are ordered one after the other, and a race
-// between those two goes unseen.
-constexpr size_t kMostIdentities = 4096;
+// ThreadSanitizer tells threads apart by an identity of which it has room for some 8000; making one is slow, and a barrier
+// takes time in proportion to all of them. Blocks get different ones until so many are in use; then blocks that share one are
+// ordered one after the other, and a race between those two goes unseen. Enough for eight blocks of 128 threads side by side.
+constexpr size_t kMostIdentities = 1024;
 
 // Threads that only spin are given up on after this many turns.
 constexpr uint64_t kMostIdleYields = 20'000'000;
