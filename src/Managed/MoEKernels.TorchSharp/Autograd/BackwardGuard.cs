@@ -25,19 +25,21 @@ internal static class BackwardGuard
     }
 
     /// <summary>Runs a backward function.</summary>
-    /// <param name="plan">The function.</param>
+    /// <param name="name">Name of the function for error messages.</param>
+    /// <param name="backward">From what was saved and the gradients of the outputs, not all of which are null, to those of the inputs.</param>
     /// <param name="unpack">Gets what forward saved.</param>
     /// <param name="outputGradients">What libtorch passed, null where undefined; disposed of here unless returned as a gradient.</param>
     /// <returns>The gradients of the inputs; fewer of them where the last ones are undefined.</returns>
-    public static Tensor?[] Run(GraphPlan plan, Func<Tensor?[]> unpack, Tensor?[] outputGradients)
+    public static Tensor?[] Run(
+        string name, Func<Tensor?[], Tensor?[], Tensor?[]> backward, Func<Tensor?[]> unpack, Tensor?[] outputGradients)
     {
         try
         {
             DisposeReturned();
             if (is_grad_enabled())
-                Remember(new MoeBackwardException($"{plan.Name} can be differentiated once, but its backward was asked for a graph of its own (create_graph)."));
+                Remember(new MoeBackwardException($"{name} can be differentiated once, but its backward was asked for a graph of its own (create_graph)."));
             Tensor?[] saved = unpack();
-            Tensor?[] gradients = Array.Exists(outputGradients, gradient => gradient is not null) ? plan.Backward(saved, outputGradients) : [];
+            Tensor?[] gradients = Array.Exists(outputGradients, gradient => gradient is not null) ? backward(saved, outputGradients) : [];
             foreach (Tensor? gradient in gradients)
             {
                 if (gradient is not null)
@@ -50,7 +52,7 @@ internal static class BackwardGuard
         catch (Exception e)
         {
             // Tensors made so far are left to the finaliser: nothing here may fail a second time.
-            Remember(new MoeBackwardException($"The backward of {plan.Name} failed, and its gradients are missing: {e.Message}", e));
+            Remember(new MoeBackwardException($"The backward of {name} failed, and its gradients are missing: {e.Message}", e));
             return [];
         }
     }

@@ -130,7 +130,7 @@ internal sealed unsafe class GraphNode
             var incoming = new Tensor?[count];
             for (int i = 0; i < count; i++)
                 incoming[i] = outputGradients[i] == 0 ? null : Tensor.UnsafeCreateTensor(outputGradients[i]);
-            Tensor?[] gradients = BackwardGuard.Run(_plan!, _unpack, incoming);
+            Tensor?[] gradients = BackwardGuard.Run(_plan!.Name, _plan.Backward, _unpack, incoming);
             int inputs = System.Numerics.BitOperations.PopCount(_given);
             nint* handles = NativeNodes.Buffer(inputs);
             int next = 0;

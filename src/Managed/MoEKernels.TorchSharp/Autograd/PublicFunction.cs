@@ -25,10 +25,23 @@ internal sealed class PublicFunction : autograd.MultiTensorFunction<PublicFuncti
     public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
     {
         var call = (Call)ctx.get_data(PlanKey);
-        Tensor?[] outputGradients = [.. grad_outputs.Select(tensor => tensor is null || tensor.IsInvalid ? null : tensor)];
-        Tensor?[] gradients = BackwardGuard.Run(call.Plan, () => [.. ctx.get_saved_variables()], outputGradients);
-        var result = new List<Tensor?>(call.InputCount + 1);
-        for (int i = 0; i <= call.InputCount; i++)
+        return RunGuarded(call.Plan.Name, call.Plan.Backward, ctx, grad_outputs, argumentCount: call.InputCount + 1);
+    }
+
+    /// <summary>The backward of one of TorchSharp's functions, as <see cref="BackwardGuard"/> wants it to be run.</summary>
+    /// <param name="name">Name of the function for error messages.</param>
+    /// <param name="backward">See <see cref="BackwardGuard.Run"/>.</param>
+    /// <param name="context">Has what forward saved.</param>
+    /// <param name="outputGradients">What TorchSharp passed.</param>
+    /// <param name="argumentCount">Arguments of the forward function, tensors or not.</param>
+    /// <returns>A gradient, or null, for every argument.</returns>
+    public static List<Tensor> RunGuarded(
+        string name, Func<Tensor?[], Tensor?[], Tensor?[]> backward, autograd.AutogradContext context, List<Tensor> outputGradients, int argumentCount)
+    {
+        Tensor?[] defined = [.. outputGradients.Select(tensor => tensor is null || tensor.IsInvalid ? null : tensor)];
+        Tensor?[] gradients = BackwardGuard.Run(name, backward, () => [.. context.get_saved_variables()], defined);
+        var result = new List<Tensor?>(argumentCount);
+        for (int i = 0; i < argumentCount; i++)
             result.Add(i < gradients.Length ? gradients[i] : null);
         return result!;
     }

@@ -23,8 +23,7 @@ internal sealed class RecomputeFunction : autograd.MultiTensorFunction<Recompute
     public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
     {
         var call = (RecomputeCall)ctx.get_data(CallKey);
-        List<Tensor?> gradients = BackwardGuard.Run(Name, ctx, grad_outputs, inputCount: call.Needs.Count + 2, (saved, outputGradients) => call.Backward(saved, outputGradients));
-        return gradients!;
+        return PublicFunction.RunGuarded(Name, call.Backward, ctx, grad_outputs, argumentCount: call.Needs.Count + 2);
     }
 }
 
@@ -47,8 +46,6 @@ internal sealed class RecomputeCall(
     /// <summary>The gradients of the inputs; those of parameters go to the parameters.</summary>
     public Tensor?[] Backward(IReadOnlyList<Tensor?> saved, IReadOnlyList<Tensor?> outputGradients)
     {
-        if (outputGradients.All(gradient => gradient is null))
-            return [];
         using var scope = NewDisposeScope();
         var inputs = new Tensor[saved.Count];
         for (int i = 0; i < inputs.Length; i++)
