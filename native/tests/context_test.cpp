@@ -323,21 +323,5 @@ TEST(CudaLibrary, IsLoadedAndGetsResolvedArguments) {
     EXPECT_EQ(context, nullptr);
 }
 
-#if defined(MOEK_EMULATED_LIBRARY)
-// The sources of the real library, executed on the CPU; its device is what the environment says, see emulation/README.md.
-TEST(CudaLibrary, TheEmulatedOneMakesContexts) {
-    moek_context* context = nullptr;
-    ASSERT_EQ(create_cuda(MOEK_EMULATED_LIBRARY, &context), MOEK_STATUS_CODE_OK) << last_error();
-    const moek_context_info info = info_of(context);
-    EXPECT_EQ(info.device_type, MOEK_DEVICE_TYPE_CUDA);
-    EXPECT_EQ(info.device_index, 0);
-    EXPECT_EQ(info.thread_count, 0);
-    EXPECT_EQ(info.isa, MOEK_ISA_AUTO);
-    EXPECT_EQ(moek_context_destroy(context), MOEK_STATUS_CODE_OK);
-    MOEK_EXPECT_ERROR(create_cuda(MOEK_EMULATED_LIBRARY, &context, 1), MOEK_STATUS_CODE_INVALID_ARGUMENT,
-                      "device_index: got 1, expected 0..0");
-}
-#endif
-
 }  // namespace
 }  // namespace moek::test

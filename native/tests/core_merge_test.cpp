@@ -46,12 +46,7 @@ struct Tolerance {
     explicit Tolerance(const CoreMergeCase& c)
         : sums(epsilon(accumulator_dtype(c.dtypes.x)) *
                    (4 + std::sqrt(static_cast<double>(c.d_in + c.d_out + c.r * c.E + c.T))) +
-               6 * rounding_of_operands(c)) {}
-
-    static double rounding_of_operands(const CoreMergeCase& c) {
-        const bool tf32 = c.dtypes.x == MOEK_DTYPE_F32 && (c.flags & MOEK_CALL_FLAG_ALLOW_TF32) != 0;
-        return on_cuda() && tf32 ? 0x1p-11 : operand_rounding(c.dtypes.x);
-    }
+               6 * operand_rounding(c.dtypes.x, c.flags)) {}
 
     testing::AssertionResult check(const Tensor& got, const Values& expected, const Values& old, double bound) const {
         Values sum = expected;
@@ -191,6 +186,24 @@ TEST_P(CoreMergeOptions, EqualTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryIsa, CoreMergeOptions, testing::ValuesIn(available_isas()));
+
+TEST(CoreMerge, EqualsTheReferenceOnTf32) {
+    Random random;
+    const Context context;
+    for (int64_t index = 0; index < 5; ++index) {
+        CoreMergeCase c;
+        c.T = 21;
+        c.d_in = 37;
+        c.d_out = 70;
+        c.r = 18;
+        c.E = 3;
+        c = with_options(c, index);
+        c.dtypes = {MOEK_DTYPE_F32, MOEK_DTYPE_F32};
+        c.flags |= MOEK_CALL_FLAG_ALLOW_TF32;
+        compare_with_reference(c, context, random);
+        if (testing::Test::HasFailure()) return;
+    }
+}
 
 // Ranks and numbers of cores beyond one block of the products.
 TEST(CoreMerge, EqualsTheReferenceForWideCores) {

@@ -93,11 +93,12 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, GateGrid,
                                                            MOEK_DTYPE_F64})),
                          [](const auto& dtype) { return std::string(dtype_name(dtype.param)); });
 
-// Many rows, so that the work is cut into blocks, and the largest number of experts.
+// Many rows, so that the work is cut into blocks, and numbers of experts up to the largest.
 TEST(Gate, EqualsTheReferenceOverManyBlocks) {
     Random random;
     const Context context(3);
-    for (const Shape& shape : {Shape{1037, 64, 8}, Shape{37, MOEK_MAX_EXPERTS, 8}, Shape{3, MOEK_MAX_EXPERTS, 300}}) {
+    for (const Shape& shape :
+         {Shape{1037, 64, 8}, Shape{5, 1500, 6}, Shape{37, MOEK_MAX_EXPERTS, 8}, Shape{3, MOEK_MAX_EXPERTS, 300}}) {
         GateConfig config;
         config.normalize = MOEK_GATE_NORMALIZE_SUM_TO_ONE;
         GateCase gate(config, MOEK_DTYPE_F32, shape.T, shape.E, shape.k,

@@ -346,7 +346,7 @@ testing::AssertionResult agrees(const Tensor& got, const std::vector<double>& ex
 
 void expect_reference(Call& call, moek_context* context) {
     SCOPED_TRACE(call.shape.text());
-    const double rounding = operand_rounding(call.shape.dtypes.x);
+    const double rounding = operand_rounding(call.shape.dtypes.x, call.flags);
     const reference::RankLora expected_call = call.to_reference(context);
     const reference::RankLoraOutput expected = reference::rank_lora_forward(expected_call);
     Outputs out = call.forward(context);
@@ -482,6 +482,44 @@ TEST_P(RankLoraOnIsa, AgreesWithTheReferenceForEveryShape) {
                     expect_reference(call, context_);
                     if (HasFailure()) return;
                 }
+            }
+        }
+    }
+}
+
+// More tokens than the kernels for a few take, in every type that a tensor core reads.
+TEST_P(RankLoraOnIsa, AgreesWithTheReferenceForEveryDtypeOverManyRows) {
+    for (const Dtypes& dtypes : {uniform(MOEK_DTYPE_BF16), mixed(MOEK_DTYPE_F16)}) {
+        for (const Gate& gate : {kSmora, Gate{MOEK_RANK_GATE_CALLER}, Gate{MOEK_RANK_GATE_ACTIVATION_SOFTMAX}}) {
+            const Shape shape = {70, 41, 30, 16, 4, gate, dtypes};
+            Call call(shape, random_);
+            expect_reference(call, context_);
+            if (HasFailure()) return;
+        }
+    }
+}
+
+// What tf32 holds: 10 bits of fraction. Inputs of these are read as they are, so that the selection is that of the reference.
+void round_to_tf32(Tensor& tensor) {
+    std::vector<double> values = tensor.values();
+    for (double& value : values) {
+        int exponent = 0;
+        const double significand = std::frexp(value, &exponent);
+        value = std::ldexp(std::nearbyint(std::ldexp(significand, 11)), exponent - 11);
+    }
+    tensor.assign(values);
+}
+
+TEST_P(RankLoraOnIsa, AgreesWithTheReferenceForEveryDtypeOnTf32) {
+    for (const int64_t T : {9, 70}) {
+        for (const Gate& gate : {kSmora, Gate{MOEK_RANK_GATE_CALLER}, Gate{MOEK_RANK_GATE_ACTIVATION_SOFTMAX}}) {
+            for (const int32_t b_layout : {MOEK_B_LAYOUT_OUT_BY_RANK, MOEK_B_LAYOUT_RANK_BY_OUT}) {
+                const Shape shape = {T, 67, 45, 19, 4, gate, uniform(MOEK_DTYPE_F32), b_layout};
+                Call call(shape, random_);
+                call.flags = MOEK_CALL_FLAG_ALLOW_TF32;
+                for (Tensor* input : {&call.x, &call.A, &call.B, &call.W_r, &call.dy}) round_to_tf32(*input);
+                expect_reference(call, context_);
+                if (HasFailure()) return;
             }
         }
     }

@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
         const int64_t token = first_token + row;
         if (token >= task.T) break;
         float h[kPerThread];
-        gate_token(team, task, bias, GateInputs{staged + row * Staged::kPitch, 1, 0}, token, true, true, histogram,
-                   all_places + warp * P::kBlockColumns, h);
+        const GateInputs inputs{staged + row * Staged::kPitch, 1, 0};
+        gate_token(team, task, bias, inputs, token, true, true, histogram, all_places + warp * P::kBlockColumns, h);
         store_elements(call.h + token * call.h_pitch + first, h, task.r() - first, call.h_aligned != 0);
     }
     if (histogram != nullptr) add_histogram(histogram, task.r(), task.counts);

@@ -27,6 +27,16 @@ size_t shared_optin_bytes(int capability) {
     }
 }
 
+thread_local int current_device = 0;
+
+int device_count() {
+    return static_cast<int>(environment_number("MOEK_EMULATION_DEVICES", 1, 0, 16));
+}
+
+bool exists(int device) {
+    return device >= 0 && device < device_count();
+}
+
 }  // namespace
 
 EmulatedDevice emulated_device() {
@@ -43,7 +53,7 @@ EmulatedDevice emulated_device() {
 using namespace moek::emulation;
 
 cudaError_t cudaDriverGetVersion(int* version) {
-    *version = 12040;
+    *version = static_cast<int>(environment_number("MOEK_EMULATION_DRIVER", 12040, 0, 99990));
     return cudaSuccess;
 }
 
@@ -53,21 +63,23 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-    *count = 1;
-    return cudaSuccess;
+    *count = device_count();
+    return result(*count == 0 ? cudaErrorNoDevice : cudaSuccess);
 }
 
 cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = current_device;
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-    return result(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+    if (!exists(device)) return result(cudaErrorInvalidDevice);
+    current_device = device;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
-    if (index != 0) return result(cudaErrorInvalidDevice);
+    if (!exists(index)) return result(cudaErrorInvalidDevice);
     const EmulatedDevice device = emulated_device();
     *properties = {};
     std::strcpy(properties->name, "MoEKernels emulation");
@@ -88,7 +100,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
-    if (index != 0) return result(cudaErrorInvalidDevice);
+    if (!exists(index)) return result(cudaErrorInvalidDevice);
     const EmulatedDevice device = emulated_device();
     switch (attribute) {
         case cudaDevAttrMaxThreadsPerBlock:

@@ -1,4 +1,4 @@
-// The emulated device.
+// The emulated device: there are MOEK_EMULATION_DEVICES of the same kind, which share the host's memory.
 #pragma once
 
 #include <cstddef>

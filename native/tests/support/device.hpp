@@ -75,9 +75,10 @@ inline double fine(double tolerance) {
     return on_cuda() ? std::max(tolerance, 5e-6) : tolerance;
 }
 
-// The relative error of an operand that is made for a tensor core: half a unit of x's type, where that has 16 bits.
-inline double operand_rounding(int32_t x_dtype) {
+// The relative error of an operand that is made for a tensor core: half a unit of x's type, where that has 16 bits, or of tf32.
+inline double operand_rounding(int32_t x_dtype, uint32_t flags = 0) {
     if (!on_cuda()) return 0;
+    if (x_dtype == MOEK_DTYPE_F32 && (flags & MOEK_CALL_FLAG_ALLOW_TF32) != 0) return 0x1p-12;
     return x_dtype == MOEK_DTYPE_BF16 ? 0x1p-9 : x_dtype == MOEK_DTYPE_F16 ? 0x1p-12 : 0;
 }
 
