@@ -13,6 +13,7 @@ class Header:
         for body in re.findall(r"typedef enum \w+ \{(.*?)\}", text, re.DOTALL):
             for name, value in re.findall(r"(MOEK_\w+)\s*=\s*(\d+)", body):
                 self.constants[name] = int(value)
+        self._callbacks = set(re.findall(r"typedef [\w ]+\*? ?\(\*(\w+)\)\(", text))
         self.structs = {name: self._fields(name, body)
                         for name, body in re.findall(r"typedef struct (\w+) \{(.*?)\}", text, re.DOTALL)}
         if not self.structs:
@@ -41,5 +42,5 @@ class Header:
             kind, star, name, count = match.groups()
             if count is not None:
                 count = int(count) if count.isdigit() else self.constants[count]
-            fields.append((name, "pointer" if star or kind == "moek_log_callback" else kind, count))
+            fields.append((name, "pointer" if star or kind in self._callbacks else kind, count))
         return fields

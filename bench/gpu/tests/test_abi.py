@@ -18,6 +18,8 @@ class ReadingTheHeader(unittest.TestCase):
         fields = dict((name, (kind, count)) for name, kind, count in header.structs["moek_device_info"])
         self.assertEqual(fields["name"], ("char", header["NAME_SIZE"]))
         self.assertEqual(dict((f[0], f[1]) for f in header.structs["moek_gate_args"])["logits"], "pointer")
+        options = dict((f[0], f[1]) for f in header.structs["moek_context_options"])
+        self.assertEqual((options["log"], options["parallel"]), ("pointer", "pointer"))
 
     def test_a_field_that_cannot_be_read(self):
         with tempfile.NamedTemporaryFile("w", suffix=".h") as file:
