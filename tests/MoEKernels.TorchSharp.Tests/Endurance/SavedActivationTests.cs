@@ -40,11 +40,16 @@ public sealed partial class SavedActivationTests
             Assert.That(Kept(layer, x), Is.EqualTo(0).Within(1), "bytes per token without a graph");
     }
 
-    // Beside x and y.
+    // Beside x and y. What other threads allocate meanwhile is counted, too; the smallest of some tries has the least of it.
     private static double Kept(AdapterLinear layer, Tensor x)
     {
         // Once to make what stays: contexts, workspaces, managed memory.
         layer.call(x).Dispose();
+        return Enumerable.Range(0, 5).Min(_ => KeptOnce(layer, x));
+    }
+
+    private static double KeptOnce(AdapterLinear layer, Tensor x)
+    {
         long before = AllocatedBytes();
         using Tensor y = layer.call(x);
         long after = AllocatedBytes();
