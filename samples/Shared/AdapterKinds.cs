@@ -44,8 +44,9 @@ internal static class AdapterKinds
     }
 
     /// <summary>Whether PEFT's files can hold the adapter, as far as this library writes them.</summary>
-    public static bool HasPeftForm(AdapterKind kind) =>
-        kind is not (AdapterKind.Pissa or AdapterKind.Milora or AdapterKind.LoHa or AdapterKind.LoKr);
+    /// <param name="config">The adapter's configuration.</param>
+    public static bool HasPeftForm(AdapterConfig config) =>
+        config is LoRAConfig { InitialWeights: not LoRAInit.Milora } or SMoRAConfig or CoMoLConfig;
 
     /// <summary>The configuration of an adapter.</summary>
     /// <param name="kind">The method.</param>

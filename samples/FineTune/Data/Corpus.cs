@@ -24,7 +24,7 @@ internal static class Corpus
     public static IReadOnlyList<Domain> Load(Options options)
     {
         var sources = options.Data.Count == 0
-            ? RepositoryFiles.Find()
+            ? RepositoryFiles.Find("--data name=path")
             : [.. options.Data.Select(source => (source.Domain, FilesOf(source)))];
         return [.. sources.Select(source => Split(source.Domain, Read(source.Domain, source.Item2), options.Context))];
     }

@@ -1,4 +1,4 @@
-namespace FineTune;
+namespace Samples;
 
 /// <summary>One file of a domain.</summary>
 /// <param name="Name">The path relative to the domain's root with forward slashes, the same on every machine.</param>

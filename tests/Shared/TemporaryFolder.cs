@@ -1,9 +1,9 @@
-namespace FineTune.Tests;
+namespace MoEKernels.TestPrograms;
 
 /// <summary>A folder of its own for one test, gone afterwards.</summary>
 internal sealed class TemporaryFolder : IDisposable
 {
-    public string Path { get; } = Directory.CreateTempSubdirectory("finetune-").FullName;
+    public string Path { get; } = Directory.CreateTempSubdirectory("moekernels-test-").FullName;
 
     public string Write(string name, string text)
     {

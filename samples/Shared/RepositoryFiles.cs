@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 
-namespace FineTune;
+namespace Samples;
 
 /// <summary>The default data: this repository's own hand-written files, by language.</summary>
 internal static class RepositoryFiles
@@ -17,12 +17,13 @@ internal static class RepositoryFiles
     ];
 
     /// <summary>The files of every default domain.</summary>
+    /// <param name="instead">The option that names other text, for the message when there is no repository.</param>
     /// <exception cref="UserException">The repository is not there.</exception>
-    public static IReadOnlyList<(string Domain, IReadOnlyList<TextFile> Files)> Find()
+    public static IReadOnlyList<(string Domain, IReadOnlyList<TextFile> Files)> Find(string instead)
     {
         string root = FindRoot(AppContext.BaseDirectory) ?? FindRoot(Environment.CurrentDirectory)
             ?? throw new UserException(
-                $"the default data is the repository this sample came with, but no folder above holds {Marker}; give --data name=path");
+                $"the default data is the repository this sample came with, but no folder above holds {Marker}; give {instead}");
 
         // Tracked files are what people wrote. Without git, or in an unpacked archive, the ignore rules find nearly the same.
         IReadOnlyList<TextFile> files = Tracked(root) ?? FileWalk.Below(root);

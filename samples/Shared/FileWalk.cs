@@ -1,4 +1,4 @@
-namespace FineTune;
+namespace Samples;
 
 /// <summary>Finds the files below a folder, without what tools put there.</summary>
 internal static class FileWalk
