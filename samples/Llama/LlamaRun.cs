@@ -95,7 +95,8 @@ internal sealed class LlamaRun(RunOptions options, IAnsiConsole console, Cancell
             }
             catch (ArgumentException failure)
             {
-                throw new UserException($"the adapter does not fit the model: {failure.Message.ReplaceLineEndings(" ")}", failure);
+                // Without the name of the library's parameter, which follows the message.
+                throw new UserException($"the adapter does not fit the model: {failure.Message.Split(" (Parameter")[0]}", failure);
             }
 
             name = $"{AdapterKinds.NameOf(options.Adapter)}, rank {options.Rank}";

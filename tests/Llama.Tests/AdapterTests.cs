@@ -84,6 +84,43 @@ public sealed class AdapterTests
     }
 
     [Test]
+    public void Load_FolderThatPeftWrote_IsTheModelWithTheUpdateAddedToItsWeights()
+    {
+        const string path = "model.layers.1.mlp.down_proj";
+        TinyModel.Write(ModelFolder, ModelFamily.Qwen2);
+        using var scope = NewDisposeScope();
+        manual_seed(4);
+        Tensor a = randn(2, 128);
+        Tensor b = randn(64, 2) * 0.1;
+        Directory.CreateDirectory(AdapterPath);
+        SafetensorsFile.Save(
+            Path.Combine(AdapterPath, "adapter_model.safetensors"),
+            new Dictionary<string, Tensor> { [$"base_model.model.{path}.lora_A.weight"] = a, [$"base_model.model.{path}.lora_B.weight"] = b });
+        _folder.Write(
+            "adapter/adapter_config.json",
+            """
+            {
+              "base_model_name_or_path": "some/model", "bias": "none", "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
+              "layers_to_transform": [1], "lora_alpha": 6, "lora_dropout": 0.1, "modules_to_save": null, "peft_type": "LORA", "r": 2,
+              "target_modules": ["down_proj"], "task_type": "CAUSAL_LM", "use_dora": false, "use_rslora": false
+            }
+            """);
+        using CausalModel adapted = LoadModel();
+        using AdapterHandle adapter = AdapterFolder.Load(adapted, AdapterPath);
+        adapted.eval();
+
+        using CausalModel added = LoadModel();
+        using (no_grad())
+            added.state_dict()[$"{path}.weight"].add_(b.matmul(a) * 3);
+
+        int[] tokens = TinyModel.Tokens(9);
+        float[] expected = TinyModel.Logits(added, tokens);
+        Assert.That(TinyModel.Logits(adapted, tokens), Is.EqualTo(expected).Within(1e-4));
+        using (adapted.WithoutAdapters())
+            Assert.That(TinyModel.Logits(adapted, tokens), Is.Not.EqualTo(expected).Within(1e-2));
+    }
+
+    [Test]
     public void Run_ManySteps_LowersTheLoss()
     {
         TinyModel.Write(ModelFolder, ModelFamily.Llama);

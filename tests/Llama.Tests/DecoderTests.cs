@@ -106,6 +106,20 @@ public sealed class DecoderTests
     }
 
     [Test]
+    public void Forward_AttentionDropout_ActsInTrainingOnly()
+    {
+        TinyModel.Write(_folder.Path, ModelFamily.Llama);
+        int[] tokens = TinyModel.Tokens(9);
+        using CausalModel plain = CheckpointLoader.Load(_folder.Path, ScalarType.Float32);
+        TinyModel.Write(_folder.Path, ModelFamily.Llama, config => config["attention_dropout"] = 0.5);
+        using CausalModel dropping = CheckpointLoader.Load(_folder.Path, ScalarType.Float32);
+
+        Assert.That(TinyModel.Logits(dropping, tokens), Is.EqualTo(TinyModel.Logits(plain, tokens)));
+        dropping.train();
+        Assert.That(TinyModel.Logits(dropping, tokens), Is.Not.EqualTo(TinyModel.Logits(plain, tokens)).Within(1e-3));
+    }
+
+    [Test]
     public void Names_AreHuggingFaces()
     {
         TinyModel.Write(_folder.Path, ModelFamily.Qwen3, config => (config["num_hidden_layers"], config["tie_word_embeddings"]) = (1, false));
