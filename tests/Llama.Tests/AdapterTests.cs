@@ -184,6 +184,16 @@ public sealed class AdapterTests
     }
 
     [Test]
+    public void Run_SMoRA_MovesTheLoadBiases()
+    {
+        TinyModel.Write(ModelFolder, ModelFamily.Llama);
+        using CausalModel model = LoadModel();
+        using AdapterHandle adapter = Train(model, "smora", steps: 2);
+
+        Assert.That(model.state_dict()["model.layers.0.self_attn.q_proj.lora_biases"].data<float>().ToArray(), Has.Some.Not.Zero);
+    }
+
+    [Test]
     public void Load_WhereNoAdapterIs_SaysWhichFilesWereLookedFor()
     {
         TinyModel.Write(ModelFolder, ModelFamily.Llama);

@@ -77,6 +77,9 @@ public sealed class ModelConfigReaderTests
     }
 
     [Test]
+    public void Read_Qwen3WithoutAHeadWidth_HasHuggingFacesDefault() => Assert.That(Read(Minimal("qwen3", "")).HeadWidth, Is.EqualTo(128));
+
+    [Test]
     public void Read_FewFields_HasHuggingFacesDefaults()
     {
         ModelConfig config = Read(Minimal("llama", """, "num_key_value_heads": null, "rope_scaling": null, "eos_token_id": null"""));

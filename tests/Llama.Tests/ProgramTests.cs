@@ -25,6 +25,7 @@ public sealed class ProgramTests
     [Test]
     public void Run_TinyModel_IsMadeTrainedSavedAndLoaded()
     {
+        UnicodeTables.Require();
         Succeed("--make-tiny", Model, "--family", "qwen3", "--shards", "2", "--text", _text);
         Assert.That(
             Directory.EnumerateFiles(Model).Select(Path.GetFileName),

@@ -162,6 +162,34 @@ public sealed class TokenizerTests
     }
 
     [Test]
+    public void VocabularyAndMerges_OlderListOfAddedTokens_IsTaken()
+    {
+        WriteOldFiles("a b");
+        _folder.Write("added_tokens.json", """{ "<end>": 300 }""");
+
+        TextTokenizer tokenizer = TokenizerFolder.Load(_folder.Path, ModelConfigReader.Read(_folder.Path));
+
+        Assert.That(tokenizer.Encode("ab<end>c"), Is.EqualTo(new[] { 256, 300, 'c' }));
+    }
+
+    [Test]
+    public void VocabularyAndMerges_LineThatIsNoPair_IsNamed()
+    {
+        WriteOldFiles("a b", "abc");
+
+        Assert.That(LoadMessage(), Does.Contain("merges.txt").And.Contain("line 3").And.Contain("'abc'"));
+    }
+
+    [Test]
+    public void VocabularyAndMerges_AddedTokenWithoutANumber_IsNamed()
+    {
+        WriteOldFiles("a b");
+        _folder.Write("tokenizer_config.json", """{ "added_tokens_decoder": { "first": { "content": "<end>" } } }""");
+
+        Assert.That(LoadMessage(), Does.Contain("tokenizer_config.json").And.Contain("first").And.Contain("number"));
+    }
+
+    [Test]
     public void SentencePiece_TextComesBackBehindTheBeginning()
     {
         TinyModel.Write(_folder.Path, ModelFamily.Llama);
@@ -287,9 +315,7 @@ public sealed class TokenizerTests
     private TextTokenizer Custom(Action<JsonObject> change, bool swap = false)
     {
         TinyModel.Write(_folder.Path, ModelFamily.Llama);
-        JsonObject vocabulary = [];
-        for (int value = 0; value < 256; value++)
-            vocabulary[ByteSymbols.Of((byte)value).ToString()] = value;
+        JsonObject vocabulary = Bytes();
         JsonObject json = new()
         {
             ["pre_tokenizer"] = new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = false },
@@ -304,6 +330,18 @@ public sealed class TokenizerTests
 
         _folder.Write(TokenizerJson.FileName, json.ToJsonString());
         return TokenizerFolder.Load(_folder.Path, ModelConfigReader.Read(_folder.Path));
+    }
+
+    private static JsonObject Bytes() =>
+        new(Enumerable.Range(0, 256).Select(value => KeyValuePair.Create<string, JsonNode?>(ByteSymbols.Of((byte)value).ToString(), value)));
+
+    private void WriteOldFiles(params string[] merges)
+    {
+        TinyModel.Write(_folder.Path, ModelFamily.Llama);
+        JsonObject vocabulary = Bytes();
+        vocabulary["ab"] = 256;
+        _folder.Write("vocab.json", vocabulary.ToJsonString());
+        _folder.Write("merges.txt", string.Join('\n', ["#version: 0.2", .. merges]));
     }
 
     private static void Merges(JsonObject json, bool ignoreMerges, params (string Left, string Right, int Id)[] merges)

@@ -13,6 +13,9 @@ internal static class ModelConfigReader
     /// <summary>Qwen: layers below this number see everything even where a window is on.</summary>
     private const int DefaultFullLayers = 28;
 
+    /// <summary>Qwen 3: the width of a head where the file does not say it.</summary>
+    private const int Qwen3HeadWidth = 128;
+
     private static readonly (string Name, ModelFamily Family)[] Families =
     [
         ("llama", ModelFamily.Llama), ("qwen2", ModelFamily.Qwen2), ("qwen3", ModelFamily.Qwen3),
@@ -52,11 +55,12 @@ internal static class ModelConfigReader
         int keyValueHeads = fields.Integer("num_key_value_heads", 1, heads);
         if (heads % keyValueHeads != 0)
             throw fields.Wrong("num_key_value_heads", $"a divisor of num_attention_heads, {heads}");
-        if (!fields.Has("head_dim") && width % heads != 0)
+        bool splitsWidth = !fields.Has("head_dim") && family != ModelFamily.Qwen3;
+        if (splitsWidth && width % heads != 0)
             throw fields.Wrong("hidden_size", $"a multiple of num_attention_heads, {heads}, or the field 'head_dim'");
-        int headWidth = fields.Integer("head_dim", 2, width / heads);
+        int headWidth = splitsWidth ? width / heads : fields.Integer("head_dim", 2, Qwen3HeadWidth);
         if (headWidth % 2 != 0)
-            throw fields.Wrong(fields.Has("head_dim") ? "head_dim" : "hidden_size", $"an even width of the heads, got {headWidth}");
+            throw fields.Wrong(splitsWidth ? "hidden_size" : "head_dim", $"an even width of the heads, got {headWidth}");
 
         (double rotaryBase, RotaryScaling? scaling) = ReadRotary(fields);
         bool attentionBias = fields.Flag("attention_bias", false);

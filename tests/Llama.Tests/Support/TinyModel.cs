@@ -26,6 +26,8 @@ internal static class TinyModel
     /// <summary>Writes a whole folder with a tokenizer.</summary>
     public static void WriteWithTokenizer(string folder, ModelFamily family)
     {
+        if (family != ModelFamily.Llama)
+            UnicodeTables.Require();
         string text = Path.Combine(Directory.CreateTempSubdirectory("moekernels-text-").FullName, "text.txt");
         File.WriteAllText(text, Text);
         TinyCheckpoint.Write(new TinyOptions(folder) { Family = family, Text = [text] });
