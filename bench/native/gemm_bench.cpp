@@ -1,5 +1,5 @@
 // The packed GEMM at the shapes of LoRA: x W^T (reduction over d), h B^T and dU A (over the rank), dU^T x (over T).
-//   moekernels_gemm_bench [--threads N] [--isa 1..4] [--blas LIBRARY]
+//   moekernels_gemm_bench [--threads N] [--isa 1..5] [--blas LIBRARY]
 #include <cstdio>
 
 #include "blas.hpp"

@@ -1,5 +1,5 @@
 // rank_lora as SMoRA uses it (sigmoid, bias in the weight, k of r ranks), f32, through the C ABI.
-//   moekernels_rank_lora_bench [--threads N] [--isa 1..4] [--rank r] [--k k] [--blas LIBRARY]
+//   moekernels_rank_lora_bench [--threads N] [--isa 1..5] [--rank r] [--k k] [--blas LIBRARY]
 // With --blas it also times the matrix products alone that a dense implementation needs: x A^T, x W_r^T and h B^T
 // forward; dy B, dy^T h, dU A, dz W_r, dU^T x and dz^T x backward. `work` counts those products in both columns, so
 // GFLOP/s above the core's peak means ranks that were never touched.

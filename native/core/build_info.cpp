@@ -24,7 +24,7 @@ constexpr const char* kBuild = "debug";
 #endif
 
 #if defined(MOEK_HAVE_X86_ISAS)
-constexpr const char* kIsas = "scalar,avx2,avx512";
+constexpr const char* kIsas = "scalar,avx2,avx512,avx512_bf16";
 #elif defined(__aarch64__) || defined(_M_ARM64)
 constexpr const char* kIsas = "scalar,neon";
 #else

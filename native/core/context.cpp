@@ -43,6 +43,8 @@ const char* isa_name(int32_t isa) {
             return "avx512";
         case MOEK_ISA_NEON:
             return "neon";
+        case MOEK_ISA_AVX512_BF16:
+            return "avx512_bf16";
         default:
             return "none";
     }

@@ -128,7 +128,9 @@ typedef enum moek_isa {
     MOEK_ISA_SCALAR = 1, /**< What the compiler's baseline target has (SSE2 on x86-64). */
     MOEK_ISA_AVX2 = 2,   /**< AVX2, FMA and F16C. */
     MOEK_ISA_AVX512 = 3, /**< AVX-512 F, BW, DQ and VL. */
-    MOEK_ISA_NEON = 4    /**< Advanced SIMD of 64-bit Arm. */
+    MOEK_ISA_NEON = 4,   /**< Advanced SIMD of 64-bit Arm. */
+    /** MOEK_ISA_AVX512, and VDPBF16PS for products of two bf16 matrices. It takes bf16 numbers below 2^-126 for zeros. */
+    MOEK_ISA_AVX512_BF16 = 5
 } moek_isa;
 
 /** Severity of a log message. */

@@ -135,12 +135,12 @@ TEST(ContextArguments, Rejected) {
         {"device_index of the CPU", [](auto& o) { o.device_index = 1; }, "device_index: got 1, expected 0..0"},
         {"thread_count", [](auto& o) { o.thread_count = -1; }, "thread_count: got -1"},
         {"thread_count too large", [](auto& o) { o.thread_count = 4097; }, "thread_count: got 4097"},
-        {"isa", [](auto& o) { o.isa = 5; }, "isa: got 5"},
+        {"isa", [](auto& o) { o.isa = 6; }, "isa: got 6"},
         {"log_level", [](auto& o) { o.log_level = 5; }, "log_level: got 5"},
         {"reserved", [](auto& o) { o.reserved[1] = 2; }, "reserved: got 2"},
     };
     const std::vector<int32_t> isas = available_isas();
-    for (int32_t isa = MOEK_ISA_SCALAR; isa <= MOEK_ISA_NEON; ++isa) {
+    for (int32_t isa = MOEK_ISA_SCALAR; isa <= MOEK_ISA_AVX512_BF16; ++isa) {
         if (std::find(isas.begin(), isas.end(), isa) != isas.end()) continue;
         cases.push_back({"isa that the processor lacks", [=](auto& o) { o.isa = isa; },
                          "isa: got " + std::to_string(isa) + ", expected an instruction set that this processor has"});

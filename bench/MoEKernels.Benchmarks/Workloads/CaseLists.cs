@@ -10,7 +10,7 @@ internal static class CaseLists
         {
             foreach (GateKind kind in Enum.GetValues<GateKind>())
             {
-                foreach (Precision precision in new[] { Precision.F32, Precision.BF16, Precision.F64 })
+                foreach (Precision precision in new[] { Precision.F32, Precision.BF16, Precision.F16, Precision.F64 })
                 {
                     yield return new GateCase(kind, T: 5, E: 7, K: 2, precision);
                     yield return new GateCase(kind, T: 70, E: 64, K: 8, precision);
@@ -59,6 +59,8 @@ internal static class CaseLists
                 (512, 4096, Precision.F32),
                 (512, 1024, Precision.BF16),
                 (512, 1024, Precision.MixedBF16),
+                // Small, since libtorch computes f16 on a CPU at about 1 GFLOP/s.
+                (128, 1024, Precision.F16),
             ];
             foreach ((long t, long d, Precision precision) in adapters)
                 yield return new RankLoraCase(RankLoraKind.SMoRA, t, d, d, R: 64, K: 8, precision);

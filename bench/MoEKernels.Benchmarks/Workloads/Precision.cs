@@ -11,6 +11,9 @@ public enum Precision
     /// <summary>Everything bf16; sums and gates f32.</summary>
     BF16,
 
+    /// <summary>Everything f16; sums and gates f32.</summary>
+    F16,
+
     /// <summary>bf16 activations with f32 adapters and gradients: mixed precision without autocast.</summary>
     MixedBF16,
 
@@ -24,6 +27,7 @@ internal static class PrecisionExtensions
     {
         Precision.F32 => ScalarType.Float32,
         Precision.F64 => ScalarType.Float64,
+        Precision.F16 => ScalarType.Float16,
         _ => ScalarType.BFloat16,
     };
 
@@ -31,6 +35,7 @@ internal static class PrecisionExtensions
     {
         Precision.F64 => ScalarType.Float64,
         Precision.BF16 => ScalarType.BFloat16,
+        Precision.F16 => ScalarType.Float16,
         _ => ScalarType.Float32,
     };
 
@@ -49,6 +54,7 @@ internal static class PrecisionExtensions
     {
         Precision.F32 => DTypeSet.F32,
         Precision.BF16 => DTypeSet.BF16,
+        Precision.F16 => DTypeSet.F16,
         Precision.MixedBF16 => DTypeSet.MixedBF16,
         _ => DTypeSet.F64,
     };

@@ -5,7 +5,8 @@
 //     s_0 + s_1 + ...      with s_b = fma(a_k, b_k, ...) over the k of block b in ascending order, blocks of 256
 // then multiplied by alpha, or fused with it into the old value, and rounded once. Tile shapes, edges, threads and the
 // other elements have no influence on that: an element's bits depend on its row of A, its column of B and K only. So
-// the result is the same for every thread count and for every M and N (batch invariance).
+// the result is the same for every thread count and for every M and N (batch invariance). Products of two bf16 matrices on
+// MOEK_ISA_AVX512_BF16 have chains of their own, see gemm_pairs.hpp.
 #pragma once
 
 #include <cstdint>
@@ -74,6 +75,13 @@ struct GemmPlan {
     int64_t tasks() const { return row_tasks * col_tasks; }
 };
 
+// A way to compute products: its plan, its tasks, and packing before them if the plan has such.
+struct GemmFunctions {
+    GemmPlan (*plan)(const Gemm& gemm);
+    void (*pack)(const Gemm& gemm, const GemmPlan& plan, int64_t index);
+    void (*task)(const Gemm& gemm, const GemmPlan& plan, int64_t task, void* scratch);
+};
+
 // Scratch bytes of one task.
 int64_t gemm_scratch_bytes(const Context& context, bool f64);
 
@@ -82,5 +90,8 @@ uint64_t gemm_packed_bytes(bool f64, int64_t N, int64_t K);
 
 // Runs the product on the context's threads. `scratch` has slots of at least gemm_scratch_bytes.
 void run_gemm(Context& context, const Gemm& gemm, ScratchSlots& scratch);
+
+// The same in one way of several.
+void run_gemm(Context& context, const Gemm& gemm, ScratchSlots& scratch, const GemmFunctions& functions);
 
 }  // namespace moek::cpu

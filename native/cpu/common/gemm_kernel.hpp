@@ -184,16 +184,6 @@ inline GemmForm form_of(const Gemm& gemm, bool& swapped) {
     return gemm.K <= kShallowDepth ? GemmForm::Shallow : GemmForm::Blocks;
 }
 
-inline Gemm swap_operands(const Gemm& gemm) {
-    Gemm swapped = gemm;
-    swapped.M = gemm.N;
-    swapped.N = gemm.M;
-    swapped.a = gemm.b;
-    swapped.b = gemm.a;
-    swapped.c.row_major = !gemm.c.row_major;
-    return swapped;
-}
-
 template <class Acc>
 inline GemmPlan make_plan(const Gemm& gemm) {
     GemmPlan plan;

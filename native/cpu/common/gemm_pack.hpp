@@ -115,6 +115,17 @@ inline void pack_b_transposed(const GemmOperand& b, int64_t col0, int64_t count,
     }
 }
 
+/** The product of C^T = B^T A^T. */
+inline Gemm swap_operands(const Gemm& gemm) {
+    Gemm swapped = gemm;
+    swapped.M = gemm.N;
+    swapped.N = gemm.M;
+    swapped.a = gemm.b;
+    swapped.b = gemm.a;
+    swapped.c.row_major = !gemm.c.row_major;
+    return swapped;
+}
+
 /** Packs columns of B as panels [depth, width], the last one padded with zeros. */
 template <class Acc>
 inline void pack_b(const GemmOperand& b, int64_t col0, int64_t cols, int64_t k0, int64_t depth, Acc* block) {

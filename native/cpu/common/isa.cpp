@@ -17,6 +17,7 @@ namespace {
 struct Cpuid {
     int registers[4];
     Cpuid(int leaf, int subleaf) { __cpuidex(registers, leaf, subleaf); }
+    bool eax(int bit) const { return (registers[0] >> bit) & 1; }
     bool ebx(int bit) const { return (registers[1] >> bit) & 1; }
     bool ecx(int bit) const { return (registers[2] >> bit) & 1; }
 };
@@ -37,6 +38,10 @@ bool has_avx512() {
     return extended.ebx(16) && extended.ebx(17) && extended.ebx(30) && extended.ebx(31);
 }
 
+bool has_avx512_bf16() {
+    return has_avx512() && Cpuid(7, 0).registers[0] >= 1 && Cpuid(7, 1).eax(5);
+}
+
 #elif defined(MOEK_HAVE_X86_ISAS)
 
 // The compiler's run-time library asks the operating system's part (XGETBV) too.
@@ -52,6 +57,12 @@ bool has_avx512() {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
+bool has_avx512_bf16() {
+    constexpr unsigned kBit = 1u << 5;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return has_avx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kBit) != 0;
+}
+
 #endif
 
 bool is_available(int32_t isa) {
@@ -63,6 +74,8 @@ bool is_available(int32_t isa) {
             return has_avx2();
         case MOEK_ISA_AVX512:
             return has_avx512();
+        case MOEK_ISA_AVX512_BF16:
+            return has_avx512_bf16();
 #elif defined(__aarch64__) || defined(_M_ARM64)
         case MOEK_ISA_NEON:
             return true;
@@ -75,7 +88,7 @@ bool is_available(int32_t isa) {
 }  // namespace
 
 int32_t best_isa() {
-    for (int32_t isa : {MOEK_ISA_NEON, MOEK_ISA_AVX512, MOEK_ISA_AVX2}) {
+    for (int32_t isa : {MOEK_ISA_NEON, MOEK_ISA_AVX512_BF16, MOEK_ISA_AVX512, MOEK_ISA_AVX2}) {
         if (is_available(isa)) return isa;
     }
     return MOEK_ISA_SCALAR;

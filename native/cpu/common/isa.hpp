@@ -17,7 +17,7 @@ int32_t resolve_isa(int32_t requested);
 
 // MOEK_DECLARE_PER_ISA(void f(int x);) declares moek::cpu::scalar::f, moek::cpu::avx2::f and so on; use it in
 // namespace moek::cpu. MOEK_SELECT_ISA(isa, f) is the function f for `isa`. NEON code is what the compiler makes of the
-// files compiled for the baseline target of arm64.
+// files compiled for the baseline target of arm64. MOEK_ISA_AVX512_BF16 has code of its own in gemm_pairs.hpp only.
 #if defined(MOEK_HAVE_X86_ISAS)
 #define MOEK_DECLARE_PER_ISA(...) \
     namespace scalar {            \
@@ -29,9 +29,9 @@ int32_t resolve_isa(int32_t requested);
     namespace avx512 {            \
     __VA_ARGS__                   \
     }
-#define MOEK_SELECT_ISA(isa, function)    \
-    ((isa) == MOEK_ISA_AVX512             \
-         ? &::moek::cpu::avx512::function \
+#define MOEK_SELECT_ISA(isa, function)                         \
+    ((isa) == MOEK_ISA_AVX512 || (isa) == MOEK_ISA_AVX512_BF16 \
+         ? &::moek::cpu::avx512::function                      \
          : ((isa) == MOEK_ISA_AVX2 ? &::moek::cpu::avx2::function : &::moek::cpu::scalar::function))
 #else
 #define MOEK_DECLARE_PER_ISA(...) \

@@ -41,7 +41,7 @@ class Context {
 inline std::vector<int32_t> available_isas() {
     if (on_cuda()) return {MOEK_ISA_AUTO};
     std::vector<int32_t> isas;
-    for (int32_t isa : {MOEK_ISA_SCALAR, MOEK_ISA_AVX2, MOEK_ISA_AVX512, MOEK_ISA_NEON}) {
+    for (int32_t isa = MOEK_ISA_SCALAR; isa <= MOEK_ISA_AVX512_BF16; ++isa) {
         moek_context_options options = {};
         options.struct_size = sizeof(options);
         options.isa = isa;

@@ -17,4 +17,9 @@ public enum InstructionSet
 
     /// <summary>Advanced SIMD of 64-bit Arm.</summary>
     Neon = 4,
+
+    /// <summary>
+    /// <see cref="Avx512"/>, and VDPBF16PS for products of two bf16 matrices. It takes bf16 numbers below 2^-126 for zeros.
+    /// </summary>
+    Avx512Bf16 = 5,
 }

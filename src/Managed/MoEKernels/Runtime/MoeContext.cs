@@ -177,7 +177,7 @@ public sealed unsafe class MoeContext : IDisposable
     private static void Check(MoeContextOptions options)
     {
         Require.Defined((uint)options.Device, (uint)MoeDeviceType.Cuda, nameof(options), nameof(options.Device));
-        Require.Defined((uint)options.InstructionSet, (uint)InstructionSet.Neon, nameof(options),
+        Require.Defined((uint)options.InstructionSet, (uint)InstructionSet.Avx512Bf16, nameof(options),
             nameof(options.InstructionSet));
         Require.Option(options.DeviceIndex >= 0, options.DeviceIndex, "at least 0", nameof(options),
             nameof(options.DeviceIndex));
