@@ -261,7 +261,7 @@ void check(const Shape& shape, std::initializer_list<const char*> options = {"2"
     }
 }
 
-TEST(CudaClusters, RankLoraGivesTheSameBits) {
+TEST(CudaClusters, GiveTheSameBits) {
     check({300, 136, 72, 64});
     // Fewer tokens than a cluster has rows for; both layouts of B; ranks that fill no tile.
     Shape shape = {129, 72, 136, 40};
@@ -270,20 +270,20 @@ TEST(CudaClusters, RankLoraGivesTheSameBits) {
     check(shape);
 }
 
-TEST(CudaClusters, RankLoraWithARouterInputOfItsOwnGivesTheSameBits) {
+TEST(CudaClusters, GiveTheSameBitsToARouterWithAnInputOfItsOwn) {
     Shape shape = {130, 136, 72, 48};
     shape.separate_router_input = true;
     check(shape, {"2"});
 }
 
-TEST(CudaClusters, RankLoraInvariantToItsBatchGivesTheSameBits) {
+TEST(CudaClusters, GiveTheSameBitsToCallsThatDoNotDependOnTheirBatch) {
     // Two splits, of 1024 each.
     Shape shape = {200, 1096, 72, 40};
     shape.flags = MOEK_CALL_FLAG_BATCH_INVARIANT;
     check(shape, {"2"});
 }
 
-TEST(CudaClusters, RankLoraWithTheGateInTheProductGivesTheSameBits) {
+TEST(CudaClusters, GiveTheSameBitsWhereRoutingIsInTheProduct) {
     // So few multiprocessors that rows alone keep them busy, and one block without tokens.
     const Variable multiprocessors("MOEK_EMULATION_SM_COUNT", "4");
     check({300, 136, 72, 64}, {"2"});
@@ -294,14 +294,14 @@ TEST(CudaClusters, RankLoraWithTheGateInTheProductGivesTheSameBits) {
     check(odd, {"2"});
 }
 
-TEST(CudaClusters, CoreMergeGivesTheSameBits) {
+TEST(CudaClusters, GiveTheSameBitsToCores) {
     Shape shape = {130, 72, 136, 40};
     shape.E = 4;
     check(shape, {"2"});
 }
 
 // Where the copies of clusters cannot bring an operand, the ordinary kernels run.
-TEST(CudaClusters, WhatTheyCannotBringGivesTheSameBits) {
+TEST(CudaClusters, LeaveWhatTheyCannotBring) {
     Shape odd = {130, 75, 67, 40};
     check(odd, {"2"});
     Shape mixed = {130, 72, 72, 40};
