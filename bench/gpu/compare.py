@@ -23,6 +23,7 @@ from moek.cases import ODD, SMALL, TINY, check_cases, large_cases
 from moek.check import check
 from moek.host_memory import HostMemory
 from moek.library import Context, Library, MoekError
+from moek.variants import CAPABILITY, clusters, open_variants
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILDS = ("build/gpu/bin/libmoekernels.so", "artifacts/native/*-Release/bin/libmoekernels.so")
@@ -35,7 +36,7 @@ def main(arguments):
     options = parse(arguments)
     library = Library(options.library or find_library(), options.header)
     status = 0
-    with open_context(options, library) as context:
+    with clusters(options.clusters), open_context(options, library) as context:
         print(f"compare: MoEKernels {library.build_info['version']} ({library.build_info['commit'] or 'commit unknown'}) on "
               f"{options.device}, seed {options.seed}", flush=True)
         if options.check:
@@ -56,6 +57,10 @@ def parse(arguments):
     parser.add_argument("--arrays", choices=["auto", "torch", "plain"], default="auto",
                         help="what the check computes with: PyTorch, or plain Python on tiny shapes; auto: PyTorch if it is there")
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose description holds this, such as rank_lora")
+    parser.add_argument("--clusters", choices=["0", "2", "4"], default="0",
+                        help="check and time with MOEKERNELS_CUDA_CLUSTERS set to this")
+    parser.add_argument("--variants", default="2,4", metavar="A,B",
+                        help="other values of it to time beside that one, where the GPU has clusters; empty: none")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random inputs; by default a new one")
     parser.add_argument("--verbose", action="store_true", help="print every deviation")
     parser.add_argument("--grid", choices=["headline", "sweep", "full", "tiny"], default="headline")
@@ -71,6 +76,9 @@ def parse(arguments):
         parser.error("--device emulated needs --cuda-library, the path of libmoekernels_cuda_emulated.so")
     if options.time and not options.out:
         parser.error("--time needs --out")
+    options.variants = [blocks for blocks in options.variants.split(",") if blocks]
+    if not set(options.variants) <= {"0", "2", "4"}:
+        parser.error(f"--variants {','.join(options.variants)}; expected some of 0, 2, 4")
     if options.time and options.device == "emulated":
         parser.error("an emulation's times mean nothing")
     return options
@@ -95,6 +103,13 @@ def torch_is_there():
     except ImportError:
         return False
     return True
+
+
+def has_clusters(options):
+    if options.device != "cuda":
+        return False
+    import torch
+    return torch.cuda.get_device_capability() == CAPABILITY
 
 
 def run_check(options, context):
@@ -158,7 +173,8 @@ def run_time(options, context, command):
     launch = machine.measure_launch(timer, options.device)
     print(f"compare: {facts['gpu']}: copy {ceilings.copy / 1e12:.2f} TB/s, bf16 products {ceilings.matrix['bf16'] / 1e12:.0f} "
           f"TFLOP/s, launch {launch:.1f} us", flush=True)
-    bench = Bench(context, options.device, timer, ceilings, facts["l2_bytes"], facts["memory_bytes"], options.seed)
+    variants = open_variants(lambda: open_context(options, context.library), options.variants) if has_clusters(options) else []
+    bench = Bench(context, options.device, timer, ceilings, facts["l2_bytes"], facts["memory_bytes"], options.seed, variants)
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     folder = pathlib.Path(options.out) / machine.short_gpu_name(facts["gpu"])
     name = f"{date}-{facts['commit'] or 'unknown'}"

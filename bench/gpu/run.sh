@@ -26,7 +26,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 declare -A budget=([build]=420 [tests]=240 [memcheck]=150 [racecheck]=150 [initcheck]=120 [synccheck]=120 [conformance]=30
-                   [check]=240 [time]=560 [sweep]=560)
+                   [check]=300 [time]=560 [sweep]=560)
 
 usage() { sed -n '2,27s/^# \{0,1\}//p' bench/gpu/run.sh; }
 refuse() { echo "run.sh: $*" >&2; exit 2; }
@@ -139,7 +139,8 @@ run_conformance() {
 
 compare() { "$python" bench/gpu/compare.py --device cuda --library "$bin/libmoekernels.so" "$@"; }
 timed() { compare --time --grid "$1" --out "$out" --seconds $(($2 > 120 ? $2 - 60 : $2 / 2)) --commit "$commit" ${merge:+--merge "$merge"}; }
-run_check() { compare --check; }
+# With clusters as well, where they may matter: a setting that is being tried.
+run_check() { compare --check && compare --check --clusters 2 --only bf16 && compare --check --clusters 4 --only bf16; }
 run_time() { timed headline "$seconds"; }
 run_sweep() { timed sweep "$seconds"; }
 
@@ -163,6 +164,8 @@ if [ -n "$dry_run" ]; then
     if [ -f "$emulated" ]; then
         "$python" bench/gpu/compare.py --check --device emulated --arrays plain --library "$library" --cuda-library "$emulated" \
             || status=1
+        "$python" bench/gpu/compare.py --check --device emulated --arrays plain --library "$library" --cuda-library "$emulated" \
+            --clusters 2 --only "rank_lora RankLora" || status=1
     fi
     exit "$status"
 fi

@@ -21,8 +21,10 @@ void* static_shared(const void* identity, size_t bytes, std::source_location whe
     return array;
 }
 
-void* dynamic_shared() {
-    return Scheduler::instance().current().block->shared.array(nullptr, 0);
+void* dynamic_shared(size_t alignment) {
+    SharedArena& shared = Scheduler::instance().current().block->shared;
+    shared.declare_dynamic(alignment);
+    return shared.array(nullptr, 0);
 }
 
 void check_shared(const void* address, size_t bytes, size_t alignment, const char* operation,

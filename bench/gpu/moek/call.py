@@ -1,5 +1,6 @@
 """One call of an op: its tensors, its structs, its workspace; forward and backward."""
 
+import copy
 import ctypes
 
 
@@ -21,6 +22,12 @@ class Call:
         self.workspace = workspace
         if workspace is None or workspace[2] < self.workspace_bytes:
             self.workspace = (*memory.workspace(self.workspace_bytes), self.workspace_bytes)
+
+    def on(self, context):
+        """The same call, on the same tensors and in the same workspace, in another context of the same device and library."""
+        twin = copy.copy(self)
+        twin._context = context
+        return twin
 
     def forward(self):
         self._run(self._forward, self.forward_args)

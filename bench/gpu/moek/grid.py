@@ -54,6 +54,7 @@ def sweep_points():
     # L1: T, rank, width, active ranks, dtypes
     for T in TOKENS:
         yield Point("rank_lora", smora(T))
+    yield Point("rank_lora", smora(16384))  # the gate in the product's epilogue
     for r in (8, 16, 32, 128):
         yield Point("rank_lora", smora(8192, r=r))
     for d in (2048, 8192):

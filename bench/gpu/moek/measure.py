@@ -12,6 +12,7 @@ from .machine import tf32
 from .peers import PEERS
 from .timing import rotation
 from .torch_memory import TorchMemory
+from .variants import compare_bits
 
 # Half of the rows of a baseline's result must be this close to the op's: most rows choose the same experts, but where logits are
 # rounded to the storage dtype, as PyTorch does, others choose differently.
@@ -29,6 +30,7 @@ class Bench:
     cache_bytes: int
     memory_bytes: int
     seed: int
+    variants: list = dataclasses.field(default_factory=list)
 
 
 def measure(bench, point):
@@ -49,6 +51,9 @@ def measure(bench, point):
     with tf32(case.dtypes.tf32):
         ways = bench.timer.ways
         times["moekernels"] = _times(bench, _ours(sets, point), ways)
+        for variant in bench.variants:
+            if variant.applies(case):
+                times[variant.name] = _attempt(lambda: _times(bench, _variant(sets, point, variant), ways))
         for baseline in base.baselines(case, point.headline):
             times[baseline.name] = _attempt(
                 lambda: _times(bench, _torch(sets, point, _prepared(baseline), True), ways if point.headline else ways[:1]))
@@ -111,6 +116,12 @@ def _ours(sets, point):
         works["backward"] = [call.backward for call in sets]
         works["forward+backward"] = [_both(call) for call in sets]
     return works
+
+
+def _variant(sets, point, variant):
+    twins = [call.on(variant.context) for call in sets]
+    compare_bits(sets[0], twins[0], point.backward)
+    return _ours(twins, point)
 
 
 def _both(call):

@@ -62,10 +62,24 @@ ProductPlan plan_weight_gradient(int64_t T, int64_t width, int64_t columns, int 
     return plan;
 }
 
+int plan_cluster(const ProductPlan& plan, int operand_bytes, int most_blocks, int sm_count) {
+    // Narrow weights are a fifth of what a block reads, or less. Products of floats wait for arithmetic.
+    if (plan.block_columns < 64 || operand_bytes != 2) return 1;
+    for (int cluster = most_blocks; cluster > 1; cluster /= 2) {
+        if (plan.row_tiles < cluster) continue;
+        // A block without tokens takes a multiprocessor: one that is idle anyway, or of every eight blocks one.
+        const int64_t padded = divide_up(plan.row_tiles, cluster) * cluster;
+        const bool all_run_at_once = padded * plan.column_tiles * plan.splits <= sm_count;
+        if (all_run_at_once || 8 * (padded - plan.row_tiles) <= plan.row_tiles) return cluster;
+    }
+    return 1;
+}
+
 std::string describe(const ProductPlan& plan) {
     return std::to_string(plan.row_tiles) + "x" + std::to_string(plan.column_tiles) + " tiles of " +
            std::to_string(kBlockRows) + "x" + std::to_string(plan.block_columns) + ", " + std::to_string(plan.splits) +
-           " splits of " + std::to_string(plan.split_depth);
+           " splits of " + std::to_string(plan.split_depth) +
+           (plan.cluster > 1 ? ", clusters of " + std::to_string(plan.cluster) : "");
 }
 
 }  // namespace moek

@@ -20,6 +20,7 @@ struct ProductPlan {
     int column_tiles;     // blocks across
     int splits;           // blocks along the depth
     int64_t split_depth;  // of the sum, for every split but the last; a multiple of a stage's depth
+    int cluster = 1;      // neighbouring blocks down that share the columns' operand; changes no bit
 };
 
 // Partial sums cost a write and a read each, and the more there are the fewer steps a block has to fill its pipeline with.
@@ -40,6 +41,10 @@ ProductPlan plan_invariant_shrink(int64_t T, int block_columns, int column_tiles
 
 // G [columns, width] = L [T, columns]^T X [T, width]: the sum runs over tokens.
 ProductPlan plan_weight_gradient(int64_t T, int64_t width, int64_t columns, int operand_bytes, int sm_count);
+
+// Blocks of a cluster for a product whose rows are tokens, at most `most_blocks` (1, 2 or 4): 1 where sharing saves little or costs
+// more than that. The rows' tiles are rounded up to whole clusters.
+int plan_cluster(const ProductPlan& plan, int operand_bytes, int most_blocks, int sm_count);
 
 // For people: `64x1 tiles of 128x128, 2 splits of 2048`.
 std::string describe(const ProductPlan& plan);

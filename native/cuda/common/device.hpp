@@ -7,14 +7,17 @@
 
 #include "core/backend.hpp"
 #include "cuda/common/error.hpp"
+#include "cuda/common/tensor_map.hpp"
 
 namespace moek::cuda {
 
 struct Device {
     int index;
     int sm_count;
-    int capability;                     // 80 for 8.0
-    int shared_memory_per_block_optin;  // bytes a kernel may ask for
+    int capability;                       // 80 for 8.0
+    int shared_memory_per_block_optin;    // bytes a kernel may ask for
+    int most_cluster_blocks;              // of products that share operands within clusters; 1: none do
+    TensorMapEncoder tensor_map_encoder;  // there when they do
     moek_backend_log log;
     void* log_sink;
 };

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -28,6 +29,45 @@ int count_devices() {
 
 std::string capability_text(int capability) {
     return std::to_string(capability / 10) + "." + std::to_string(capability % 10);
+}
+
+// For measurements: products share operands within clusters of up to so many blocks. Results are the same, bit for bit.
+constexpr const char* kClustersVariable = "MOEKERNELS_CUDA_CLUSTERS";
+// Newer GPUs would take the same instructions, but not all of them multicast.
+constexpr int kClusterCapability = 90;
+
+int asked_cluster_blocks() {
+    const char* const value = std::getenv(kClustersVariable);
+    const std::string text = value == nullptr ? "" : value;
+    if (text.empty() || text == "0") return 1;
+    if (text == "2" || text == "4") return text[0] - '0';
+    throw Error(MOEK_STATUS_CODE_INVALID_ARGUMENT,
+                std::string(kClustersVariable) + ": got '" + text + "', expected 0, 2 or 4");
+}
+
+void choose_clusters(Device& device) {
+    device.most_cluster_blocks = 1;
+    device.tensor_map_encoder = nullptr;
+    const int asked = asked_cluster_blocks();
+    if (asked == 1) return;
+    const std::string what = std::string(kClustersVariable) + "=" + std::to_string(asked);
+    if (device.capability != kClusterCapability) {
+        device.log(device.log_sink, MOEK_LOG_LEVEL_WARNING,
+                   (what + " has no effect: device " + std::to_string(device.index) + " has compute capability " +
+                    capability_text(device.capability) + ", clusters are for " + capability_text(kClusterCapability))
+                       .c_str());
+        return;
+    }
+    device.tensor_map_encoder = find_tensor_map_encoder();
+    if (device.tensor_map_encoder == nullptr) {
+        device.log(device.log_sink, MOEK_LOG_LEVEL_WARNING,
+                   (what + " has no effect: the driver makes no tensor maps").c_str());
+        return;
+    }
+    device.most_cluster_blocks = asked;
+    device.log(
+        device.log_sink, MOEK_LOG_LEVEL_INFORMATION,
+        (what + ": products share operands within clusters of up to " + std::to_string(asked) + " blocks").c_str());
 }
 
 }  // namespace
@@ -80,6 +120,7 @@ moek_status state_create(const moek_context_options* options, moek_backend_log l
                                                                   capability_text(device->capability) + ", expected " +
                                                                   capability_text(kLeastCapability) + " or newer");
         }
+        choose_clusters(*device);
         info->thread_count = 0;
         info->isa = MOEK_ISA_AUTO;
         *out_state = device.release();

@@ -1,3 +1,4 @@
+#include "cuda/gemm/cluster_shrink.hpp"
 #include "cuda/gemm/shrink.hpp"
 #include "cuda/gemm/shrink_launch.hpp"
 
@@ -25,9 +26,12 @@ void plan_shrink(const Device& device, const ShrinkCut& cut, Shrink& shrink) {
                       ? plan_invariant_shrink(shrink.T, block_columns, tiles, shrink.depth, operand_bytes)
                       : moek::plan_shrink(shrink.T, block_columns, tiles, shrink.depth, operand_bytes, device.sm_count,
                                           cut.most_splits);
+    shrink.plan.cluster = plan_cluster(shrink.plan, operand_bytes, device.most_cluster_blocks, device.sm_count);
+    shrink.tensor_map_encoder = device.tensor_map_encoder;
 }
 
 void run_shrink(const Shrink& shrink, cudaStream_t stream) {
+    if (shrink.plan.cluster > 1 && run_cluster_shrink(shrink, stream)) return;
     switch (shrink.types.token_dtype) {
         case MOEK_DTYPE_BF16:
             return launch_shrink_bf16(shrink, stream);

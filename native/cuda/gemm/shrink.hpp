@@ -27,7 +27,8 @@ struct Shrink {
     OperandTypes types;
     float* partials = nullptr;  // [splits, T, columns], added in order by whoever reads them
     ProductPlan plan;
-    int32_t* clear = nullptr;  // set to 0 on the way: counters of a kernel that comes later
+    TensorMapEncoder tensor_map_encoder = nullptr;  // for clusters, which plan asks for
+    int32_t* clear = nullptr;                       // set to 0 on the way: counters of a kernel that comes later
     int32_t clear_count = 0;
 };
 

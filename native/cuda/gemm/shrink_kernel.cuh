@@ -44,6 +44,27 @@ struct ShrinkParameters {
     int32_t clear_count;
 };
 
+// Writes a block's sums to the split's part of P: `columns` of them from `column` of P on.
+template <class P, class Parameters>
+__device__ __forceinline__ void write_partials(const Parameters& call, typename P::Sums& sums, int64_t first_token,
+                                               int first_column, int columns, unsigned char* shared) {
+    using Staged = Staging<P, 4>;
+    const float* const staged = Staged::put(sums, shared);
+    const int rows = static_cast<int>(min(static_cast<int64_t>(kBlockRows), call.T - first_token));
+    float* const target =
+        call.partials + (static_cast<int64_t>(blockIdx.z) * call.T + first_token) * call.columns + first_column;
+    const int column = static_cast<int>(threadIdx.x) % 32;
+    for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += kProductThreads / 32) {
+#pragma unroll
+        for (int c = 0; c < P::kBlockColumns; c += 32) {
+            if (c + column < columns) {
+                target[static_cast<int64_t>(row) * call.columns + c + column] =
+                    staged[row * Staged::kPitch + c + column];
+            }
+        }
+    }
+}
+
 template <class P, class Weight>
 __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
     shrink_kernel(const ShrinkParameters<typename P::Operand, Weight> call) {
@@ -61,22 +82,8 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
     sums.clear();
     accumulate_product<P>(sums, part.tokens, first_token, part.weights, first_column, depth, depth_end, shared);
 
-    using Staged = Staging<P, 4>;
-    const float* const staged = Staged::put(sums, shared);
-    const int rows = static_cast<int>(min(static_cast<int64_t>(kBlockRows), call.T - first_token));
     const int columns = min(P::kBlockColumns, part.columns - first_column);
-    float* const target = call.partials + (static_cast<int64_t>(blockIdx.z) * call.T + first_token) * call.columns +
-                          part.first_column + first_column;
-    const int column = static_cast<int>(threadIdx.x) % 32;
-    for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += kProductThreads / 32) {
-#pragma unroll
-        for (int c = 0; c < P::kBlockColumns; c += 32) {
-            if (c + column < columns) {
-                target[static_cast<int64_t>(row) * call.columns + c + column] =
-                    staged[row * Staged::kPitch + c + column];
-            }
-        }
-    }
+    write_partials<P>(call, sums, first_token, part.first_column + first_column, columns, shared);
 }
 
 template <class Operand, class Weight>

@@ -28,19 +28,14 @@ struct ShrinkGateParameters {
     int32_t h_aligned;
 };
 
-template <class P, class Weight>
-__global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
-    shrink_gate_kernel(const ShrinkGateParameters<typename P::Operand, Weight> call) {
-    MOEK_DYNAMIC_SHARED(unsigned char, shared);
+// The gate of a block's tokens on their finished sums. By the multiplying threads; `shared` is the product's own memory.
+template <class P, class Parameters>
+__device__ __forceinline__ void gate_tile(const Parameters& call, typename P::Sums& sums, int64_t first_token,
+                                          unsigned char* shared) {
     constexpr int kPerThread = P::kBlockColumns / 32;
     using Team = WarpTeam<32>;
     using Staged = Staging<P, 4>;
     const GateTask& task = call.task;
-    const int64_t first_token = static_cast<int64_t>(blockIdx.x) * kBlockRows;
-
-    typename P::Sums sums;
-    sums.clear();
-    accumulate_product<P>(sums, call.tokens, first_token, call.weights, 0, 0, call.depth, shared);
     const float* const staged = Staged::put(sums, shared);
 
     // Behind the staged sums, in what the operands have left.
@@ -65,6 +60,17 @@ __global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
         store_elements(call.h + token * call.h_pitch + first, h, task.r() - first, call.h_aligned != 0);
     }
     if (histogram != nullptr) add_histogram(histogram, task.r(), task.counts);
+}
+
+template <class P, class Weight>
+__global__ void __launch_bounds__(kProductThreads, P::kResidentBlocks)
+    shrink_gate_kernel(const ShrinkGateParameters<typename P::Operand, Weight> call) {
+    MOEK_DYNAMIC_SHARED(unsigned char, shared);
+    const int64_t first_token = static_cast<int64_t>(blockIdx.x) * kBlockRows;
+    typename P::Sums sums;
+    sums.clear();
+    accumulate_product<P>(sums, call.tokens, first_token, call.weights, 0, 0, call.depth, shared);
+    gate_tile<P>(call, sums, first_token, shared);
 }
 
 template <class Operand, class Weight, Math kMath>

@@ -9,6 +9,8 @@
 
 #include "emulation/execution/async_copies.hpp"
 #include "emulation/execution/barrier.hpp"
+#include "emulation/execution/cluster.hpp"
+#include "emulation/execution/mbarrier.hpp"
 #include "emulation/execution/rendezvous.hpp"
 #include "emulation/execution/shared_arena.hpp"
 #include "emulation/execution/stack.hpp"
@@ -36,6 +38,8 @@ struct Warp {
     uint32_t existing = 0;
     uint32_t ready = 0;
     uint32_t at_barrier = 0;
+    uint32_t at_cluster = 0;   // in barrier.cluster.wait
+    uint32_t at_mbarrier = 0;  // in mbarrier.try_wait
     Fiber* lanes[32] = {};
     // Each lane holds one at most, so that there always is a free one.
     std::unique_ptr<Rendezvous[]> meetings{new Rendezvous[32]};
@@ -45,6 +49,10 @@ struct Block {
     uint3 index = {};
     std::vector<Warp> warps;
     SharedArena shared;
+    MBarriers mbarriers;
+    Cluster* cluster = nullptr;
+    unsigned rank = 0;       // in the cluster
+    void* copier = nullptr;  // ThreadSanitizer's identity of what makes the block's tensor copies
 
     unsigned live = 0;  // threads that have not finished
     unsigned at_barrier = 0;
@@ -71,7 +79,7 @@ struct Block {
 };
 
 struct Fiber : Thread {
-    enum class State : uint8_t { kReady, kAtBarrier, kAtMeeting, kFinished };
+    enum class State : uint8_t { kReady, kAtBarrier, kAtMeeting, kAtCluster, kAtMbarrier, kFinished };
 
     Strand strand;
     Stack stack;
@@ -81,6 +89,12 @@ struct Fiber : Thread {
     std::source_location place;  // where it waits
     Rendezvous* held = nullptr;
     AsyncCopies copies;
+
+    // Between barrier.cluster.arrive and .wait, and the barrier's generation then.
+    bool owes_cluster_wait = false;
+    unsigned cluster_generation = 0;
+    const MBarrier* awaited = nullptr;
+    unsigned awaited_parity = 0;
 
     // Of atomics, for fences: whether there has been one, and the addresses used since the last.
     bool fenced = false;

@@ -39,6 +39,15 @@ std::string state_text(const Fiber& fiber) {
             return std::string("waits in ") + name_of(fiber.held->operation) + " with mask " + mask +
                    source_text(fiber.place);
         }
+        case Fiber::State::kAtCluster: {
+            const Cluster& cluster = *fiber.block->cluster;
+            return "waits in barrier.cluster.wait" + source_text(fiber.place) + " for " +
+                   std::to_string(cluster.live - cluster.arrived) + " threads of the cluster";
+        }
+        case Fiber::State::kAtMbarrier:
+            return "waits in mbarrier.try_wait" + source_text(fiber.place) + " for " +
+                   std::to_string(fiber.awaited->missing) + " arrivals and " + std::to_string(fiber.awaited->bytes) +
+                   " bytes";
         case Fiber::State::kFinished:
             return "has finished";
         default:

@@ -45,6 +45,9 @@ Scheduler& Scheduler::instance() {
 Scheduler::~Scheduler() {
 #if defined(MOEK_EMULATION_TSAN)
     for (const auto& fiber : fibers_) __tsan_destroy_fiber(fiber->strand.identity);
+    for (const auto& block : blocks_) {
+        if (block->copier != nullptr) __tsan_destroy_fiber(block->copier);
+    }
 #endif
 }
 
@@ -67,12 +70,11 @@ Outcome Scheduler::run(const KernelShape& shape, void (*body)(void*), void* argu
     launcher_.identity = __tsan_get_current_fiber();
 #endif
 
-    const size_t count = static_cast<size_t>(shape.grid.x) * shape.grid.y * shape.grid.z;
-    std::vector<size_t> order(count);
-    std::iota(order.begin(), order.end(), size_t{0});
-    if (options_.seed != 0) {
-        for (size_t i = count; i > 1; --i) std::swap(order[i - 1], order[random_.below(static_cast<uint32_t>(i))]);
-    }
+    // Whole clusters run at the same time.
+    options_.resident = (options_.resident + shape.cluster - 1) / shape.cluster * shape.cluster;
+    const std::vector<size_t> order = block_order();
+    const size_t count = order.size();
+    tensor_copies_.clear();
 
     running_ = true;
     for (size_t first = 0; first < count && outcome_.error == cudaSuccess; first += options_.resident) {
@@ -89,6 +91,7 @@ Outcome Scheduler::run(const KernelShape& shape, void (*body)(void*), void* argu
     running_ = false;
 
     if (outcome_.error != cudaSuccess) end_unfinished();
+    end_copiers();
     order_acquire(&end_order_);
     return std::move(outcome_);
 }
@@ -96,6 +99,27 @@ Outcome Scheduler::run(const KernelShape& shape, void (*body)(void*), void* argu
 // ---------------------------------------------------------------------------------------------------------------------
 // Blocks on their way in
 // ---------------------------------------------------------------------------------------------------------------------
+
+// The numbers of the grid's blocks in the order in which they come; the blocks of a cluster come one after the other.
+std::vector<size_t> Scheduler::block_order() {
+    const dim3& grid = shape_.grid;
+    const size_t across = grid.x / shape_.cluster;
+    std::vector<size_t> clusters(across * grid.y * grid.z);
+    std::iota(clusters.begin(), clusters.end(), size_t{0});
+    if (options_.seed != 0) {
+        for (size_t i = clusters.size(); i > 1; --i) {
+            std::swap(clusters[i - 1], clusters[random_.below(static_cast<uint32_t>(i))]);
+        }
+    }
+    std::vector<size_t> order;
+    order.reserve(clusters.size() * shape_.cluster);
+    for (const size_t cluster : clusters) {
+        for (size_t i = 0; i < shape_.cluster; ++i) {
+            order.push_back(cluster / across * grid.x + cluster % across * shape_.cluster + i);
+        }
+    }
+    return order;
+}
 
 void Scheduler::prepare(const std::vector<size_t>& order, size_t first, size_t count) {
     const unsigned threads = threads_of(shape_.block);
@@ -109,6 +133,17 @@ void Scheduler::prepare(const std::vector<size_t>& order, size_t first, size_t c
         while (blocks_.size() <= slot) blocks_.push_back(std::make_unique<Block>());
         Block& block = *blocks_[slot];
         prepare_block(block, order[i]);
+        const size_t number = (i - first) / shape_.cluster;
+        while (clusters_.size() <= number) clusters_.push_back(std::make_unique<Cluster>());
+        Cluster& cluster = *clusters_[number];
+        block.cluster = &cluster;
+        block.rank = static_cast<unsigned>((i - first) % shape_.cluster);
+        if (block.rank == 0) {
+            cluster.blocks.clear();
+            cluster.live = cluster.arrived = 0;
+        }
+        cluster.blocks.push_back(&block);
+        cluster.live += threads;
         while (fibers_.size() < (slot + 1) * threads) fibers_.push_back(make_fiber());
         for (unsigned t = 0; t < threads; ++t) prepare_fiber(*fibers_[slot * threads + t], block, t);
         for (Warp& warp : block.warps) warps_.push_back(&warp);
@@ -140,6 +175,20 @@ void Scheduler::end_unfinished() {
 #endif
 }
 
+// What tensor copies read and wrote happened before the launch returns, also when nobody has waited for them.
+void Scheduler::end_copiers() {
+#if defined(MOEK_EMULATION_TSAN)
+    constexpr unsigned kOrdersNothing = 1;
+    for (const auto& block : blocks_) {
+        if (block->copier == nullptr) continue;
+        __tsan_switch_to_fiber(block->copier, kOrdersNothing);
+        order_release(block->end_order());
+        order_release(&end_order_);
+        __tsan_switch_to_fiber(launcher_.identity, kOrdersNothing);
+    }
+#endif
+}
+
 void Scheduler::prepare_block(Block& block, size_t number) {
     const dim3& grid = shape_.grid;
     block.index = {static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
@@ -148,10 +197,14 @@ void Scheduler::prepare_block(Block& block, size_t number) {
     block.at_barrier = 0;
     block.barrier_count = 0;
     block.shared.begin(shape_.dynamic_bytes);
+    block.mbarriers.clear();
+#if defined(MOEK_EMULATION_TSAN)
+    if (block.copier == nullptr) block.copier = __tsan_create_fiber(0);
+#endif
     block.warps.resize((block.live + 31) / 32);
     for (Warp& warp : block.warps) {
         warp.block = &block;
-        warp.existing = warp.ready = warp.at_barrier = 0;
+        warp.existing = warp.ready = warp.at_barrier = warp.at_cluster = warp.at_mbarrier = 0;
         for (size_t i = 0; i < 32; ++i) {
             warp.meetings[i].arrived = 0;
             warp.meetings[i].holders = 0;
@@ -176,6 +229,7 @@ void Scheduler::prepare_fiber(Fiber& fiber, Block& block, unsigned thread) {
     fiber.state = Fiber::State::kReady;
     fiber.held = nullptr;
     fiber.copies.clear();
+    fiber.owes_cluster_wait = false;
     fiber.fenced = false;
     fiber.atomics = 0;
     fiber.spins = 0;
@@ -207,6 +261,11 @@ void Scheduler::run_fiber() {
                    " cp.async copies that nobody waited for";
         });
     }
+    if (fiber.owes_cluster_wait) {
+        fail(cudaErrorLaunchFailure, {},
+             [] { return "the thread ends between barrier.cluster.arrive and barrier.cluster.wait"; });
+    }
+    if (block.live == 1) end_block(block);
     order_release(block.end_order());
     order_release(&end_order_);
     leave_meeting(fiber);
@@ -214,8 +273,29 @@ void Scheduler::run_fiber() {
     idle_yields_ = 0;
     --block.live;
     if (block.live != 0 && block.at_barrier == block.live) release_barrier(block);
+    Cluster& cluster = *block.cluster;
+    --cluster.live;
+    if (cluster.live != 0 && cluster.arrived == cluster.live) release_cluster(cluster);
     leave(fiber, true);
     std::abort();  // a finished fiber is never entered again
+}
+
+// Before its last thread ends: is anything on its way into the block's memory?
+void Scheduler::end_block(Block& block) {
+    for (unsigned i = 0; i < tensor_copies_.count(); ++i) {
+        if (tensor_copies_.at(i).block != &block) continue;
+        fail(cudaErrorLaunchFailure, {},
+             [] { return "the block ends while a tensor copy into its shared memory is under way"; });
+    }
+    for (const MBarrier& barrier : block.mbarriers) {
+        if (barrier.bytes == 0) continue;
+        fail(cudaErrorLaunchFailure, {}, [&] {
+            return barrier.bytes > 0 ? "the block ends with " + std::to_string(barrier.bytes) +
+                                           " bytes announced at an mbarrier that never came"
+                                     : "the block ends with " + std::to_string(-barrier.bytes) +
+                                           " bytes come at an mbarrier that were never announced";
+        });
+    }
 }
 
 void Scheduler::wait() {
@@ -250,13 +330,22 @@ void Scheduler::leave(Fiber& fiber, bool ends) {
 Fiber* Scheduler::next_ready() {
     const size_t count = warps_.size();
     if (hop_ != 0 && random_.below(10000) < hop_) turn_ = random_.below(static_cast<uint32_t>(count));
-    if (warps_[turn_]->ready == 0) {
+    if (options_.seed != 0 && !tensor_copies_.empty() && random_.below(16) == 0) {
+        make_tensor_copy(random_.below(tensor_copies_.count()));
+    }
+    while (warps_[turn_]->ready == 0) {
         // In order: the next warp that can run. At random: the next one from anywhere.
         const size_t start = options_.seed == 0 ? turn_ + 1 : random_.below(static_cast<uint32_t>(count));
         size_t steps = 0;
         while (steps < count && warps_[(start + steps) % count]->ready == 0) ++steps;
-        if (steps == count) return nullptr;
-        turn_ = (start + steps) % count;
+        if (steps < count) {
+            turn_ = (start + steps) % count;
+        } else if (!tensor_copies_.empty()) {
+            // Everybody waits: at the latest now a copy comes.
+            make_tensor_copy(options_.seed == 0 ? 0 : random_.below(tensor_copies_.count()));
+        } else {
+            return nullptr;
+        }
     }
     Warp& warp = *warps_[turn_];
     int lane = std::countr_zero(warp.ready);

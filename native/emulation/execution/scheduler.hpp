@@ -12,6 +12,7 @@
 #include "emulation/execution/block.hpp"
 #include "emulation/execution/options.hpp"
 #include "emulation/execution/random.hpp"
+#include "emulation/execution/tensor_copies.hpp"
 #include "emulation/runtime/types.hpp"
 
 namespace moek::emulation {
@@ -20,7 +21,8 @@ struct KernelShape {
     dim3 grid;
     dim3 block;
     size_t dynamic_bytes;
-    size_t static_limit;  // what is left for shared arrays that the kernel declares
+    size_t static_limit;   // what is left for shared arrays that the kernel declares
+    unsigned cluster = 1;  // neighbouring blocks along x
 };
 
 struct Outcome {
@@ -66,6 +68,13 @@ class Scheduler {
 
     void release_barrier(Block& block);
     void leave_meeting(Fiber& fiber);
+    void release_cluster(Cluster& cluster);
+
+    // Counts bytes that were announced (or, negative, that came) at a barrier.
+    void count_bytes(MBarrier& barrier, int bytes, std::source_location where);
+    // Completes the barrier's phase if nothing is missing.
+    void settle(Block& block, MBarrier& barrier);
+    void start_tensor_copy(const PendingTensorCopy& copy);
 
   private:
     struct Failure {
@@ -81,10 +90,14 @@ class Scheduler {
     static void enter_fiber();
     [[noreturn]] void run_fiber();
     void prepare(const std::vector<size_t>& order, size_t first, size_t count);
+    std::vector<size_t> block_order();
     void prepare_block(Block& block, size_t number);
     void prepare_fiber(Fiber& fiber, Block& block, unsigned thread);
     std::unique_ptr<Fiber> make_fiber();
     void end_unfinished();
+    void end_copiers();
+    void end_block(Block& block);
+    void make_tensor_copy(unsigned i);
     Fiber* next_ready();
     void leave(Fiber& fiber, bool ends);
     [[noreturn]] void stop();
@@ -105,7 +118,9 @@ class Scheduler {
     Strand launcher_;
     std::vector<std::unique_ptr<Block>> blocks_;
     std::vector<std::unique_ptr<Fiber>> fibers_;
+    std::vector<std::unique_ptr<Cluster>> clusters_;
     std::vector<Warp*> warps_;  // of the blocks that are running
+    TensorCopies tensor_copies_;
     size_t turn_ = 0;           // the warp that ran last
     uint64_t idle_yields_ = 0;  // since a thread last got anywhere
 

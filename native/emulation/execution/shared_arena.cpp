@@ -1,5 +1,6 @@
 #include "emulation/execution/shared_arena.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -16,7 +17,7 @@ constexpr size_t round_up(size_t bytes) {
 
 SharedArena::SharedArena() {
     void* memory = nullptr;
-    if (posix_memalign(&memory, kAlignment, kBytes) != 0) throw std::bad_alloc();
+    if (posix_memalign(&memory, kDynamicAlignment, kBytes) != 0) throw std::bad_alloc();
     memory_ = static_cast<unsigned char*>(memory);
     poison(memory_, kBytes);
 }
@@ -28,7 +29,7 @@ SharedArena::~SharedArena() {
 
 void SharedArena::begin(size_t dynamic_bytes) {
     poison(memory_, used_);
-    used_ = kRedZone;
+    used_ = kDynamicAlignment;  // a red zone, and the dynamic part where it may be asked to lie
     count_ = 0;
     static_bytes_ = 0;
     dynamic_bytes_ = dynamic_bytes;
@@ -52,9 +53,36 @@ bool SharedArena::holds(const void* address, size_t bytes) const {
     return false;
 }
 
+const SharedArena::Array* SharedArena::find(const void* address) const {
+    for (int i = 0; i < count_; ++i) {
+        if (address >= arrays_[i].data && address < arrays_[i].data + arrays_[i].bytes) return &arrays_[i];
+    }
+    return nullptr;
+}
+
+void* SharedArena::counterpart(const SharedArena& other, void* address) {
+    const Array* const theirs = other.find(address);
+    if (theirs == nullptr) return nullptr;
+    // This block may not have come to the array yet.
+    unsigned char* const mine = static_cast<unsigned char*>(array(theirs->identity, theirs->bytes));
+    return mine + (static_cast<unsigned char*>(address) - theirs->data);
+}
+
+size_t SharedArena::alignment_of(const void* address) const {
+    const Array* const found = find(address);
+    if (found == nullptr) return 1;
+    const size_t offset = static_cast<size_t>(static_cast<const unsigned char*>(address) - found->data);
+    const size_t own = offset & (~offset + 1);  // its lowest bit
+    return offset == 0 ? found->alignment : std::min(found->alignment, own);
+}
+
+void SharedArena::declare_dynamic(size_t alignment) {
+    arrays_[0].alignment = std::max(arrays_[0].alignment, alignment);
+}
+
 unsigned char* SharedArena::add(const void* identity, size_t bytes) {
     unsigned char* data = memory_ + used_;
-    arrays_[count_++] = {identity, data, bytes};
+    arrays_[count_++] = {identity, data, bytes, kAlignment};
     used_ += round_up(bytes) + kRedZone;
     unpoison(data, bytes);
     // No memset: ThreadSanitizer would take it for an access by the thread that happens to run.

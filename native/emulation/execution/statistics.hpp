@@ -13,6 +13,9 @@ struct Statistics {
     // A matrix loaded by ldmatrix, and how many of its 8 rows came late because of rows in the same banks.
     uint64_t matrices;
     uint64_t bank_conflicts;
+    // Boxes of tensors that were asked for, and their bytes: once each, however many blocks they go to.
+    uint64_t tensor_copies;
+    uint64_t tensor_bytes;
 };
 
 Statistics& statistics();

@@ -64,6 +64,7 @@ constexpr Description kDescriptions[] = {
     MOEK_EMULATION_ERROR(cudaErrorStreamCaptureImplicit, "the default stream would wait for a capturing one"),
     MOEK_EMULATION_ERROR(cudaErrorCapturedEvent, "the event was last recorded in a capturing stream"),
     MOEK_EMULATION_ERROR(cudaErrorStreamCaptureWrongThread, "the capture began in another thread"),
+    MOEK_EMULATION_ERROR(cudaErrorInvalidClusterSize, "invalid cluster size"),
     MOEK_EMULATION_ERROR(cudaErrorUnknown, "unknown error"),
 };
 #undef MOEK_EMULATION_ERROR

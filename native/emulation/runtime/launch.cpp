@@ -55,6 +55,19 @@ cudaError_t check_shape(const dim3& grid, const dim3& block) {
     return cudaSuccess;
 }
 
+cudaError_t check_cluster(const dim3& grid, unsigned cluster) {
+    constexpr unsigned kMostBlocks = 8;  // that every device with clusters takes
+    if (cluster == 0 || cluster > kMostBlocks || grid.x % cluster != 0) {
+        return result(cudaErrorInvalidClusterSize,
+                      "clusters of " + std::to_string(cluster) + " blocks along a grid of " + std::to_string(grid.x) +
+                          ", expected at most " + std::to_string(kMostBlocks) + " and a divisor");
+    }
+    if (cluster > 1 && emulated_device().capability < 90) {
+        return result(cudaErrorInvalidClusterSize, "clusters need compute capability 9.0");
+    }
+    return cudaSuccess;
+}
+
 cudaError_t run(const void* kernel, const KernelShape& shape, const std::function<void()>& body) {
     Scheduler& scheduler = Scheduler::instance();
     if (scheduler.running()) return result(cudaErrorNotSupported, "a kernel launches a kernel");
@@ -71,10 +84,12 @@ cudaError_t run(const void* kernel, const KernelShape& shape, const std::functio
 
 }  // namespace
 
-cudaError_t launch_kernel(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                          std::function<void()> body) {
+cudaError_t launch_kernel(const void* kernel, dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes,
+                          cudaStream_t stream, std::function<void()> body) {
     const cudaError_t error = check_shape(grid, block);
     if (error != cudaSuccess) return error;
+    const cudaError_t cluster_error = check_cluster(grid, cluster);
+    if (cluster_error != cudaSuccess) return cluster_error;
     // Unless a kernel asked for more, all its shared memory fits in 48 KiB; after that, what it asked for and what it
     // declares fit in what a block may have.
     const KernelRecord record = record_of(kernel);
@@ -86,7 +101,8 @@ cudaError_t launch_kernel(const void* kernel, dim3 grid, dim3 block, size_t shar
     const KernelShape shape = {
         grid, block, shared_bytes,
         record.asked ? std::min(kDefaultSharedBytes, emulated_device().shared_optin_bytes - record.dynamic_limit)
-                     : kDefaultSharedBytes - shared_bytes};
+                     : kDefaultSharedBytes - shared_bytes,
+        cluster};
     return submit(stream, [kernel, shape, body = std::move(body)] { return run(kernel, shape, body); });
 }
 

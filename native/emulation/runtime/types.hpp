@@ -42,6 +42,7 @@ enum cudaError : int {
     cudaErrorStreamCaptureImplicit = 906,
     cudaErrorCapturedEvent = 907,
     cudaErrorStreamCaptureWrongThread = 908,
+    cudaErrorInvalidClusterSize = 912,
     cudaErrorUnknown = 999,
 };
 using cudaError_t = cudaError;
@@ -79,6 +80,16 @@ enum cudaMemoryType : int {
     cudaMemoryTypeHost = 1,
     cudaMemoryTypeDevice = 2,
     cudaMemoryTypeManaged = 3,
+};
+
+// The version of the toolkit that is emulated.
+#define CUDART_VERSION 12040
+
+enum { cudaEnableDefault = 0 };
+
+enum cudaDriverEntryPointQueryResult : int {
+    cudaDriverEntryPointSuccess = 0,
+    cudaDriverEntryPointSymbolNotFound = 1,
 };
 
 struct cudaPointerAttributes {

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "emulation/tests/cluster_ring.hpp"
+
 namespace {
 
 using namespace moek::emulation::test;
@@ -23,7 +25,8 @@ constexpr Case kCases[] = {
      [] {
          return gemm_is_right<GemmBug::kNone>() && histogram_is_right<Bug::kNone>() &&
                 neighbours_are_right<Bug::kNone>() && warp_total_is_right<Bug::kNone>() &&
-                total_of_blocks_is_right<Bug::kNone>() && copy_is_right<Bug::kNone>();
+                total_of_blocks_is_right<Bug::kNone>() && copy_is_right<Bug::kNone>() &&
+                ring_is_right<RingBug::kNone>();
      }},
     {"read_beside_shared", histogram_is_right<Bug::kReadBesideShared>},
     {"read_beside_global", copy_is_right<Bug::kReadBesideGlobal>},
@@ -33,6 +36,8 @@ constexpr Case kCases[] = {
     {"no_sync_warp", neighbours_are_right<Bug::kNoSyncWarp>},
     {"no_atomic", histogram_is_right<Bug::kNoAtomic>},
     {"no_fence", total_of_blocks_is_right<Bug::kNoFence>},
+    {"own_block_only", ring_is_right<RingBug::kOwnBlockOnly>},
+    {"too_few_bytes", ring_is_right<RingBug::kTooFewBytes>},
     {"lane_leaves_early", warp_total_is_right<Bug::kLaneLeavesEarly>},
 };
 

@@ -7,6 +7,7 @@ namespace moek::conformance {
 
 void record_conversions(Record& record);
 void record_copies(Record& record);
+void record_tensor_copies(Record& record);
 void record_matrices(Record& record);
 void record_products(Record& record);
 void record_warp_functions(Record& record);

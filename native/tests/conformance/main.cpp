@@ -26,6 +26,7 @@ moek::conformance::Record run_all() {
     moek::conformance::Record record;
     record_conversions(record);
     record_copies(record);
+    record_tensor_copies(record);
     record_matrices(record);
     record_products(record);
     record_warp_functions(record);

@@ -57,7 +57,41 @@ TEST(GemmCudaPlan, NoTokensAreOneEmptySplit) {
     EXPECT_EQ(plan.row_tiles, 32);
 }
 
+TEST(GemmCudaPlan, ClustersShareWhereItPays) {
+    const auto cluster = [](int64_t T, int block_columns, int splits, int bytes = 2, int most = 4) {
+        ProductPlan plan = {};
+        plan.block_columns = block_columns;
+        plan.row_tiles = (T + kBlockRows - 1) / kBlockRows;
+        plan.column_tiles = 1;
+        plan.splits = splits;
+        return plan_cluster(plan, bytes, most, kSms);
+    };
+    EXPECT_EQ(cluster(8192, 128, 2), 4);
+    EXPECT_EQ(cluster(8192, 128, 2, 2, 2), 2);
+    EXPECT_EQ(cluster(8192, 128, 2, 2, 1), 1);
+    EXPECT_EQ(cluster(8192, 64, 2), 4);
+    // Little to share, or nothing, or not what bounds the product.
+    EXPECT_EQ(cluster(8192, 32, 2), 1);
+    EXPECT_EQ(cluster(128, 128, 32), 1);
+    EXPECT_EQ(cluster(8192, 128, 2, 4), 1);
+    EXPECT_EQ(cluster(0, 128, 1), 1);
+    // No larger than there are tiles.
+    EXPECT_EQ(cluster(300, 128, 2), 2);
+    EXPECT_EQ(cluster(500, 128, 2), 4);
+    // Blocks without tokens: on multiprocessors that are idle, or one in nine.
+    EXPECT_EQ(cluster(5 * 128, 128, 16), 4);
+    EXPECT_EQ(cluster(5 * 128, 128, 20), 2);
+    EXPECT_EQ(cluster(5 * 128, 128, 26), 1);
+    EXPECT_EQ(cluster(8 * 128, 128, 26), 4);
+    EXPECT_EQ(cluster(7 * 128, 128, 26), 1);
+    EXPECT_EQ(cluster(9 * 128, 128, 26), 2);
+    EXPECT_EQ(cluster(24 * 128 + 1, 128, 26), 4);
+}
+
 TEST(GemmCudaPlan, DescribesItself) {
+    ProductPlan shared = plan_shrink(8192, 128, 1, 4096, 2, kSms, kMostSplits);
+    shared.cluster = plan_cluster(shared, 2, 2, kSms);
+    EXPECT_EQ(describe(shared), "64x1 tiles of 128x128, 2 splits of 2048, clusters of 2");
     EXPECT_EQ(describe(plan_shrink(8192, 128, 1, 4096, 2, kSms, kMostSplits)),
               "64x1 tiles of 128x128, 2 splits of 2048");
 }
