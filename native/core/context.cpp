@@ -20,7 +20,7 @@ moek_context_options checked_options(const moek_context_options* given) {
     moek::check_enum("device_type", options.device_type, 2, "moek_device_type");
     moek::check_range("device_index", options.device_index, 0, INT32_MAX);
     moek::check_range("thread_count", options.thread_count, 0, 4096);
-    moek::check_enum("isa", options.isa, 5, "moek_isa");
+    moek::check_enum("isa", options.isa, 6, "moek_isa");
     if (options.device_type != MOEK_DEVICE_TYPE_CPU) {
         moek::check_null("parallel", reinterpret_cast<const void*>(options.parallel), "on a GPU");
     }

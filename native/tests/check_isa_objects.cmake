@@ -2,7 +2,7 @@
 # another file's: weak or unique ones, and global ones outside the instruction set's namespace.
 cmake_minimum_required(VERSION 3.22)
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "moekernels_isa_([a-z0-9]+)\\.dir")
+  if(NOT object MATCHES "moekernels_isa_([a-z0-9_]+)\\.dir")
     message(FATAL_ERROR "cannot tell the instruction set of ${object}")
   endif()
   set(isa ${CMAKE_MATCH_1})
