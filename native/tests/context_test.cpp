@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <thread>
 #include <utility>
@@ -15,6 +14,9 @@
 #include "tests/support/bad_arguments.hpp"
 #include "tests/support/context.hpp"
 #include "tests/support/gate_case.hpp"
+#if defined(__unix__)
+#include "tests/support/environment.hpp"
+#endif
 
 namespace moek::test {
 namespace {
@@ -250,9 +252,7 @@ TEST(CudaLibrary, IsLookedForBesideThisOne) {
 
 #if defined(__unix__)
 TEST(CudaLibrary, TheEnvironmentMayNameAnother) {
-    const char* before = std::getenv("MOEKERNELS_CUDA_LIBRARY");
-    const std::string kept = before == nullptr ? "" : before;
-    setenv("MOEKERNELS_CUDA_LIBRARY", MOEK_RECORDING_LIBRARY, 1);
+    const Environment recording("MOEKERNELS_CUDA_LIBRARY", MOEK_RECORDING_LIBRARY);
     int32_t count = 0;
     EXPECT_EQ(moek_device_count(MOEK_DEVICE_TYPE_CUDA, &count), MOEK_STATUS_CODE_OK) << last_error();
     EXPECT_EQ(count, 2);
@@ -260,15 +260,10 @@ TEST(CudaLibrary, TheEnvironmentMayNameAnother) {
     moek_context* context = nullptr;
     MOEK_EXPECT_ERROR(create_cuda("/nowhere/libnothing.so", &context), MOEK_STATUS_CODE_BACKEND_UNAVAILABLE,
                       "/nowhere/libnothing.so");
-    setenv("MOEKERNELS_CUDA_LIBRARY", "", 1);
+    const Environment nothing("MOEKERNELS_CUDA_LIBRARY", "");
     if (moek_device_count(MOEK_DEVICE_TYPE_CUDA, &count) != MOEK_STATUS_CODE_OK) {
         EXPECT_EQ(last_error().find("recording"), std::string::npos) << last_error();
         EXPECT_NE(last_error().find("moekernels_cuda"), std::string::npos) << last_error();
-    }
-    if (before == nullptr) {
-        unsetenv("MOEKERNELS_CUDA_LIBRARY");
-    } else {
-        setenv("MOEKERNELS_CUDA_LIBRARY", kept.c_str(), 1);
     }
 }
 #endif

@@ -4,28 +4,16 @@
 
 #if defined(MOEK_EMULATED_LIBRARY)
 
-#include <cstdlib>
 #include <functional>
 #include <vector>
 
 #include "tests/support/context.hpp"
+#include "tests/support/environment.hpp"
 #include "tests/support/random.hpp"
 #include "tests/support/tensor.hpp"
 
 namespace moek::test {
 namespace {
-
-// A variable that has a value as long as the test.
-class Variable {
-  public:
-    Variable(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
-    ~Variable() { unsetenv(name_); }
-    Variable(const Variable&) = delete;
-    Variable& operator=(const Variable&) = delete;
-
-  private:
-    const char* name_;
-};
 
 constexpr const char* kClusters = "MOEKERNELS_CUDA_CLUSTERS";
 
@@ -40,7 +28,7 @@ moek_context_options cuda_options() {
 class ClusterContext {
   public:
     explicit ClusterContext(const char* clusters) {
-        const Variable option(kClusters, clusters);
+        const Environment option(kClusters, clusters);
         moek_context_options options = cuda_options();
         options.log_level = MOEK_LOG_LEVEL_INFORMATION;
         options.log = [](int32_t level, const char* message, uint64_t length, void* user) {
@@ -285,7 +273,7 @@ TEST(CudaClusters, GiveTheSameBitsToCallsThatDoNotDependOnTheirBatch) {
 
 TEST(CudaClusters, GiveTheSameBitsWhereRoutingIsInTheProduct) {
     // So few multiprocessors that rows alone keep them busy, and one block without tokens.
-    const Variable multiprocessors("MOEK_EMULATION_SM_COUNT", "4");
+    const Environment multiprocessors("MOEK_EMULATION_SM_COUNT", "4");
     check({300, 136, 72, 64}, {"2"});
     Shape narrow = {510, 72, 72, 24};
     narrow.x_dtype = narrow.weight_dtype = MOEK_DTYPE_F16;
@@ -331,7 +319,7 @@ TEST(CudaClusters, AreOffUnlessAskedFor) {
 
 TEST(CudaClusters, RefuseOtherNumbers) {
     for (const char* value : {"1", "3", "8", "on", "2 ", "-2"}) {
-        const Variable option(kClusters, value);
+        const Environment option(kClusters, value);
         const moek_context_options options = cuda_options();
         moek_context* context = nullptr;
         MOEK_EXPECT_ERROR(moek_context_create(&options, &context), MOEK_STATUS_CODE_INVALID_ARGUMENT,
@@ -344,14 +332,14 @@ TEST(CudaClusters, SayWhyTheyAreNotThere) {
     Call call({130, 72, 72, 40});
     const std::vector<Tensor> expected = call.run(ClusterContext("0"));
     {
-        const Variable capability("MOEK_EMULATION_CAPABILITY", "89");
+        const Environment capability("MOEK_EMULATION_CAPABILITY", "89");
         const ClusterContext context("2");
         EXPECT_EQ(
             context.log(),
             "3 MOEKERNELS_CUDA_CLUSTERS=2 has no effect: device 0 has compute capability 8.9, clusters are for 9.0\n");
         expect_same_bits(call.run(context), expected);
     }
-    const Variable maps("MOEK_EMULATION_TENSOR_MAPS", "0");
+    const Environment maps("MOEK_EMULATION_TENSOR_MAPS", "0");
     const ClusterContext context("2");
     EXPECT_EQ(context.log(), "3 MOEKERNELS_CUDA_CLUSTERS=2 has no effect: the driver makes no tensor maps\n");
     expect_same_bits(call.run(context), expected);

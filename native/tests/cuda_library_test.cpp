@@ -6,10 +6,9 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
-
 #include "core/backend.hpp"
 #include "tests/support/core_merge_call.hpp"
+#include "tests/support/environment.hpp"
 
 namespace moek::test {
 namespace {
@@ -17,18 +16,6 @@ namespace {
 const char* library() {
     return is_emulated() ? cuda_library() : MOEK_EMULATED_LIBRARY;
 }
-
-// A variable that has a value as long as the test.
-class Variable {
-  public:
-    Variable(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
-    ~Variable() { unsetenv(name_); }
-    Variable(const Variable&) = delete;
-    Variable& operator=(const Variable&) = delete;
-
-  private:
-    const char* name_;
-};
 
 moek_context_options cuda_options(int32_t device_index = 0) {
     moek_context_options options = {};
@@ -78,11 +65,11 @@ TEST(CudaLibraryItself, RefusesOptionsOfTheCpu) {
 TEST(CudaLibraryItself, RefusesDevicesThatItCannotUse) {
     expect_refused(cuda_options(1), MOEK_STATUS_CODE_INVALID_ARGUMENT, "device_index: got 1, expected 0..0");
     {
-        const Variable capability("MOEK_EMULATION_CAPABILITY", "75");
+        const Environment capability("MOEK_EMULATION_CAPABILITY", "75");
         expect_refused(cuda_options(), MOEK_STATUS_CODE_BACKEND_UNAVAILABLE,
                        "device 0 has compute capability 7.5, expected 8.0 or newer");
     }
-    const Variable devices("MOEK_EMULATION_DEVICES", "0");
+    const Environment devices("MOEK_EMULATION_DEVICES", "0");
     expect_refused(cuda_options(), MOEK_STATUS_CODE_BACKEND_UNAVAILABLE,
                    "there is no CUDA device, or CUDA_VISIBLE_DEVICES hides it");
 }
@@ -108,7 +95,7 @@ TEST(CudaLibraryItself, RefusesACoreOfAnotherVersion) {
 
 // The texts end at another host from then on, so that this runs in a copy of the process.
 void enter_without_driver(const char* driver) {
-    const Variable version("MOEK_EMULATION_DRIVER", driver);
+    const Environment version("MOEK_EMULATION_DRIVER", driver);
     const moek_status status = CudaLibraryEntry::call(MOEK_BACKEND_VERSION);
     std::fprintf(stderr, "%d %s\n", status, CudaLibraryEntry::text.c_str());
     std::exit(0);
@@ -123,7 +110,7 @@ TEST(CudaLibraryItself, RefusesDriversThatAreTooOld) {
 }
 
 TEST(CudaLibraryItself, LeavesTheCurrentDeviceAsItWas) {
-    const Variable devices("MOEK_EMULATION_DEVICES", "2");
+    const Environment devices("MOEK_EMULATION_DEVICES", "2");
     const auto get_device = find<int(int*)>("cudaGetDevice");
     const auto set_device = find<int(int)>("cudaSetDevice");
     const auto current = [&] {
@@ -149,8 +136,8 @@ TEST(CudaLibraryItself, LeavesTheCurrentDeviceAsItWas) {
 }
 
 TEST(CudaLibraryItself, CountsDevices) {
-    const Variable path("MOEKERNELS_CUDA_LIBRARY", library());
-    const Variable devices("MOEK_EMULATION_DEVICES", "3");
+    const Environment path("MOEKERNELS_CUDA_LIBRARY", library());
+    const Environment devices("MOEK_EMULATION_DEVICES", "3");
     int32_t count = 0;
     EXPECT_EQ(moek_device_count(MOEK_DEVICE_TYPE_CUDA, &count), MOEK_STATUS_CODE_OK) << last_error();
     EXPECT_EQ(count, 3);

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json;
 
 namespace FineTune.Tests;
@@ -6,6 +5,8 @@ namespace FineTune.Tests;
 /// <summary>The program as its users meet it.</summary>
 public sealed class ProgramTests
 {
+    private static readonly TestedProgram Program = new(typeof(Options).Assembly.Location);
+
     private static readonly string[] Tiny =
     [
         "--width", "32", "--layers", "1", "--context", "32", "--batch", "2", "--rank", "4", "--steps", "3", "--threads", "1",
@@ -26,7 +27,7 @@ public sealed class ProgramTests
     [Test]
     public void Run_OwnText_WritesEverything()
     {
-        (int exitCode, string output, string errors) = Run([.. TinyAndShort, "--quick", "--out", Out, .. OwnText()]);
+        (int exitCode, string output, string errors) = Program.Run([.. TinyAndShort, "--quick", "--out", Out, .. OwnText()]);
 
         Assert.That(exitCode, Is.Zero, errors);
         Assert.That(
@@ -44,7 +45,7 @@ public sealed class ProgramTests
     [Test]
     public void Run_EveryAdapter_IsComparedInOneTable()
     {
-        (int exitCode, string output, string errors) = Run(
+        (int exitCode, string output, string errors) = Program.Run(
             [.. TinyAndShort, "--quick", "--adapter", "lora,rslora,lora+,dora,pissa,milora,loha,lokr,smora,comol", "--out", Out, .. OwnText()]);
 
         Assert.That(exitCode, Is.Zero, errors + output);
@@ -59,8 +60,8 @@ public sealed class ProgramTests
         string[] arguments = [.. TinyAndShort, "--quick", "--adapters", "smora", "--seed", "5", .. OwnText()];
         string second = Path.Combine(_folder.Path, "second");
 
-        Assert.That(Run([.. arguments, "--out", Out]).ExitCode, Is.Zero);
-        Assert.That(Run([.. arguments, "--out", second]).ExitCode, Is.Zero);
+        Assert.That(Program.Run([.. arguments, "--out", Out]).ExitCode, Is.Zero);
+        Assert.That(Program.Run([.. arguments, "--out", second]).ExitCode, Is.Zero);
 
         Assert.That(Losses(second), Is.EqualTo(Losses(Out)));
 
@@ -94,29 +95,16 @@ public sealed class ProgramTests
     [Test]
     public void Run_Interrupted_EndsSoonAndLeavesNoHalfWrittenFile()
     {
-        if (!OperatingSystem.IsLinux() && !OperatingSystem.IsMacOS())
-            Assert.Ignore("Windows has no interrupt signal that one process can send to another.");
+        (int exitCode, string errors) = Program.Interrupt("pre-train", [.. Tiny, "--base-steps", "1000000", "--out", Out, .. OwnText()]);
 
-        using Process process = Start([.. Tiny, "--base-steps", "1000000", "--out", Out, .. OwnText()]);
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        while (process.StandardOutput.ReadLine() is { } line && !line.StartsWith("pre-train", StringComparison.Ordinal))
-        {
-        }
-
-        Process.Start("kill", ["-INT", $"{process.Id}"]).WaitForExit();
-        bool ended = process.WaitForExit(TimeSpan.FromSeconds(30));
-        if (!ended)
-            process.Kill();
-
-        Assert.That(ended, Is.True);
-        Assert.That(process.ExitCode, Is.EqualTo(130), errors.Result);
+        Assert.That(exitCode, Is.EqualTo(130), errors);
         Assert.That(Directory.EnumerateFileSystemEntries(Out), Is.Empty);
     }
 
     private void AssertWrongUse(string message, params string[] arguments)
     {
         string[] all = arguments.Contains("--out") ? arguments : [.. arguments, "--out", Out];
-        (int exitCode, string output, string errors) = Run([.. TinyAndShort, .. all]);
+        (int exitCode, string output, string errors) = Program.Run([.. TinyAndShort, .. all]);
 
         Assert.Multiple(() =>
         {
@@ -136,20 +124,4 @@ public sealed class ProgramTests
 
         return ["--data", $"letters={_folder.Path}/text/letters", $"digits={_folder.Path}/text/digits"];
     }
-
-    private static (int ExitCode, string Output, string Errors) Run(params string[] arguments)
-    {
-        using Process process = Start(arguments);
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, errors.Result);
-    }
-
-    private static Process Start(params string[] arguments) => Process.Start(
-        new ProcessStartInfo("dotnet", [typeof(Options).Assembly.Location, .. arguments])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
 }

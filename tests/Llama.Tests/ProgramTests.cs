@@ -1,10 +1,10 @@
-using System.Diagnostics;
-
 namespace Llama.Tests;
 
 /// <summary>The program as its users meet it.</summary>
 public sealed class ProgramTests
 {
+    private static readonly TestedProgram Program = new(typeof(RunOptions).Assembly.Location);
+
     private TemporaryFolder _folder = null!;
     private string _text = null!;
 
@@ -91,29 +91,18 @@ public sealed class ProgramTests
     [Test]
     public void Run_Interrupted_EndsSoonAndSavesNothing()
     {
-        if (!OperatingSystem.IsLinux() && !OperatingSystem.IsMacOS())
-            Assert.Ignore("Windows has no interrupt signal that one process can send to another.");
         TinyModel.WriteWithTokenizer(Model, ModelFamily.Llama);
 
-        using Process process = Start("--model", Model, "--steps", "1000000", "--context", "16", "--text", _text, "--threads", "1", "--output", Out);
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        while (process.StandardOutput.ReadLine() is { } line && !line.StartsWith("adapter", StringComparison.Ordinal))
-        {
-        }
+        (int exitCode, string errors) = Program.Interrupt(
+            "adapter", "--model", Model, "--steps", "1000000", "--context", "16", "--text", _text, "--threads", "1", "--output", Out);
 
-        Process.Start("kill", ["-INT", $"{process.Id}"]).WaitForExit();
-        bool ended = process.WaitForExit(TimeSpan.FromSeconds(30));
-        if (!ended)
-            process.Kill();
-
-        Assert.That(ended, Is.True);
-        Assert.That(process.ExitCode, Is.EqualTo(130), errors.Result);
+        Assert.That(exitCode, Is.EqualTo(130), errors);
         Assert.That(Directory.Exists(Out), Is.False);
     }
 
     private static string Succeed(params string[] arguments)
     {
-        (int exitCode, string output, string errors) = Run(arguments);
+        (int exitCode, string output, string errors) = Program.Run(arguments);
         Assert.That(exitCode, Is.Zero, errors);
         Assert.That(errors, Is.Empty);
         return output;
@@ -121,7 +110,7 @@ public sealed class ProgramTests
 
     private static void Fail(string message, params string[] arguments)
     {
-        (int exitCode, string output, string errors) = Run(arguments);
+        (int exitCode, string output, string errors) = Program.Run(arguments);
         Assert.Multiple(() =>
         {
             Assert.That(exitCode, Is.EqualTo(2));
@@ -133,21 +122,4 @@ public sealed class ProgramTests
     private static string Line(string output, string start) => output.Split('\n').Single(line => line.StartsWith(start, StringComparison.Ordinal));
 
     private static string AfterLine(string output, string start) => output[output.IndexOf(start, StringComparison.Ordinal)..];
-
-    private static (int ExitCode, string Output, string Errors) Run(params string[] arguments)
-    {
-        using Process process = Start(arguments);
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, errors.Result);
-    }
-
-    private static Process Start(params string[] arguments) => Process.Start(
-        new ProcessStartInfo("dotnet", [typeof(RunOptions).Assembly.Location, .. arguments])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            StandardOutputEncoding = System.Text.Encoding.UTF8,
-        })!;
 }

@@ -2,33 +2,19 @@
 #include "cuda/common/mbarrier.hpp"
 
 #include "cuda/common/cluster.hpp"
+#include "emulation/tests/cluster_barriers.hpp"
 #include "emulation/tests/support.hpp"
 
 namespace moek::emulation::test {
 namespace {
-
-// By all threads of all blocks: `count` barriers for `arrivals` each.
-__device__ void begin(uint64_t* barriers, int count, uint32_t arrivals) {
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < count; ++i) cuda::mbarrier_init(barriers + i, arrivals);
-        cuda::mbarrier_fence_init();
-    }
-    cuda::cluster_arrive_relaxed();
-    cuda::cluster_wait();
-}
-
-__device__ void end() {
-    cuda::cluster_arrive_relaxed();
-    cuda::cluster_wait();
-}
 
 // Threads of warp 1 hand rounds of numbers to those of warp 0 through a ring of two places.
 __global__ void hand_over(int rounds, int* out) {
     MOEK_SHARED(uint64_t, full, 2);
     MOEK_SHARED(uint64_t, empty, 2);
     MOEK_SHARED(int, ring, 2 * 32);
-    begin(full, 2, 32);
-    begin(empty, 2, 32);
+    begin_cluster(full, 2, 32);
+    begin_cluster(empty, 2, 32);
     const unsigned lane = threadIdx.x % 32;
     int64_t sum = 0;
     for (int i = 0; i < rounds; ++i) {
@@ -61,7 +47,7 @@ TEST(Mbarrier, OrdersTheMemoryOfThoseWhoArriveAndThoseWhoWait) {
 // Each block waits until every block of the cluster has arrived at its barrier, three times.
 __global__ void arrive_everywhere(unsigned* arrivals, unsigned* seen) {
     MOEK_SHARED(uint64_t, barrier, 1);
-    begin(barrier, 1, cuda::cluster_size());
+    begin_cluster(barrier, 1, cuda::cluster_size());
     for (unsigned round = 0; round < 3; ++round) {
         if (threadIdx.x == 0) atomicAdd(arrivals + round, 1u);
         __syncwarp();
@@ -69,7 +55,7 @@ __global__ void arrive_everywhere(unsigned* arrivals, unsigned* seen) {
         cuda::mbarrier_wait(barrier, round % 2);
         if (threadIdx.x == 0) seen[3 * blockIdx.x + round] = atomicAdd(arrivals + round, 0u);
     }
-    end();
+    end_cluster();
 }
 
 TEST(Mbarrier, TakesArrivalsOfOtherBlocks) {
@@ -109,7 +95,7 @@ __global__ void misuse(uint64_t* global) {
         if (kMisuse != Misuse::kNoFence) cuda::mbarrier_fence_init();
         if (kMisuse == Misuse::kOverwritten) barrier[0] = 1;
     }
-    end();
+    end_cluster();
     if (kMisuse == Misuse::kFinishedBlock && blockIdx.x == 1) return;
     if (threadIdx.x != 0) return;
     if (kMisuse == Misuse::kFinishedBlock) {
@@ -140,7 +126,7 @@ cudaError_t launch_misuse() {
 // A thread that is not fast enough to see its phase, because the next one completes before it runs.
 __global__ void missed_phase(int* order) {
     MOEK_SHARED(uint64_t, barriers, 2);
-    begin(barriers, 2, 1);
+    begin_cluster(barriers, 2, 1);
     if (threadIdx.x == 0) {
         cuda::mbarrier_arrive_at(barriers + 1, 0);
         cuda::mbarrier_wait(barriers, 0);

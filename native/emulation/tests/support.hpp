@@ -4,39 +4,16 @@
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "emulation/execution/statistics.hpp"
 #include "emulation/launch.hpp"
+#include "tests/support/environment.hpp"
 
 namespace moek::emulation::test {
 
-// Sets a variable of the environment while it lives.
-class Environment {
-  public:
-    Environment(const char* name, const std::string& value) : name_(name) {
-        const char* former = std::getenv(name);
-        had_ = former != nullptr;
-        if (had_) former_ = former;
-        setenv(name, value.c_str(), 1);
-    }
-    ~Environment() {
-        if (had_) {
-            setenv(name_, former_.c_str(), 1);
-        } else {
-            unsetenv(name_);
-        }
-    }
-    Environment(const Environment&) = delete;
-    Environment& operator=(const Environment&) = delete;
-
-  private:
-    const char* name_;
-    std::string former_;
-    bool had_;
-};
+using moek::test::Environment;
 
 // The schedule of the launches that follow, while it lives.
 class Schedule {

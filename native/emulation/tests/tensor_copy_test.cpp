@@ -7,6 +7,7 @@
 #include "cuda/common/mbarrier.hpp"
 #include "cuda/common/tensor_map.hpp"
 #include "cuda/gemm/operand_tile.hpp"
+#include "emulation/tests/cluster_barriers.hpp"
 #include "emulation/tests/support.hpp"
 
 namespace moek::emulation::test {
@@ -16,25 +17,11 @@ using cuda::TensorMapShape;
 
 constexpr int kBoxBytes = 128;  // of a line
 
-__device__ void begin(uint64_t* barrier) {
-    if (threadIdx.x == 0) {
-        cuda::mbarrier_init(barrier, 1);
-        cuda::mbarrier_fence_init();
-    }
-    cuda::cluster_arrive_relaxed();
-    cuda::cluster_wait();
-}
-
-__device__ void end() {
-    cuda::cluster_arrive_relaxed();
-    cuda::cluster_wait();
-}
-
 // A box of 16 lines, and what a tile of operands makes of it.
 __global__ void one_box(const __grid_constant__ CUtensorMap map, int element, int line, uint16_t* out) {
     MOEK_DYNAMIC_SHARED_1024(unsigned char, shared);
     MOEK_SHARED(uint64_t, barrier, 1);
-    begin(barrier);
+    begin_cluster(barrier, 1, 1);
     if (threadIdx.x == 0) {
         cuda::mbarrier_arrive_expect(barrier, 16 * kBoxBytes);
         cuda::tensor_copy(shared, map, element, line, barrier);
@@ -97,7 +84,7 @@ TEST(TensorCopy, BringsATileAsOperandsLieInIt) {
 __global__ void shared_box(const __grid_constant__ CUtensorMap map, uint16_t* out) {
     MOEK_DYNAMIC_SHARED_1024(unsigned char, shared);
     MOEK_SHARED(uint64_t, barrier, 1);
-    begin(barrier);
+    begin_cluster(barrier, 1, 1);
     if (threadIdx.x == 0) {
         const int line = 8 * static_cast<int>(cuda::cluster_rank());
         cuda::mbarrier_arrive_expect(barrier, 16 * kBoxBytes);
@@ -109,7 +96,7 @@ __global__ void shared_box(const __grid_constant__ CUtensorMap map, uint16_t* ou
         out[blockIdx.x * 16 * 64 + static_cast<unsigned>(i)] =
             *reinterpret_cast<const uint16_t*>(shared + Tile::element_offset(i / 64, i % 64));
     }
-    end();
+    end_cluster();
 }
 
 TEST(TensorCopy, MulticastsToTheWholeCluster) {
@@ -135,7 +122,7 @@ TEST(TensorCopy, MulticastsToTheWholeCluster) {
 __global__ void impatient(const __grid_constant__ CUtensorMap map, uint16_t* out) {
     MOEK_DYNAMIC_SHARED_1024(unsigned char, shared);
     MOEK_SHARED(uint64_t, barrier, 1);
-    begin(barrier);
+    begin_cluster(barrier, 1, 1);
     if (threadIdx.x != 0) return;
     *reinterpret_cast<uint16_t*>(shared) = 7;
     cuda::mbarrier_arrive_expect(barrier, 8 * kBoxBytes);
@@ -182,7 +169,7 @@ __global__ void misuse(const __grid_constant__ CUtensorMap map) {
         static_cast<void>(aligned);
     }
     MOEK_SHARED(uint64_t, barrier, 1);
-    begin(barrier);
+    begin_cluster(barrier, 1, 1);
     if (threadIdx.x != 0) return;
     unsigned char* const target = less_aligned + (kMisuse == Misuse::kUnaligned  ? 128
                                                   : kMisuse == Misuse::kTooLarge ? 1024

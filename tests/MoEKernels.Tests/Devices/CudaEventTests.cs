@@ -33,7 +33,7 @@ public sealed class CudaEventTests(MoeDeviceType type)
     public void Elapsed_OnTheCpu_IsAtLeastWhatWasSlept()
     {
         if (type != MoeDeviceType.Cpu)
-            Assert.Pass("A GPU does not sleep.");
+            Assert.Ignore("Events of a GPU time its own work, and it has none while the host sleeps.");
         using CudaEvent start = new(_context), end = new(_context);
 
         start.Record();
