@@ -3,7 +3,7 @@
 import dataclasses
 
 from .call import Call, dropout_mask
-from .deviation import LIMITS, limit_of
+from .deviation import LIMITS, ROUNDING_FACTOR, ROUNDINGS, limit_of, precision_of
 from .rank_lora import OFFSET, SEED
 from .slots import Slot
 
@@ -68,15 +68,29 @@ def check(context, case, memory):
     if "counts" in call.tensors:
         expected["counts"] = memory.histogram(ids, columns_of(call, "counts"))
     deviations = []
+    rounded = {}  # what the formula makes of moved inputs, by how far they are moved
     for slot in written:
         if slot.name == "ids":
             continue
         want = expected[slot.name]
         if slot.accumulated:
             want = want + memory.matrix(before[slot.name])
-        limit = 0.0 if slot.dtype == "i32" else limit_of(slot, case.dtypes, rounds_weights)
+        limit = 0.0
+        if slot.dtype != "i32":
+            precision = precision_of(slot, case.dtypes, rounds_weights)
+            limit = limit_of(slot, precision)
+            if precision in ROUNDINGS:
+                if precision not in rounded:
+                    rounded[precision] = case.expected(memory, moved(memory, values, ROUNDINGS[precision]), ids)
+                move = memory.norm(rounded[precision][slot.name] - expected[slot.name])
+                limit = max(limit, ROUNDING_FACTOR * move / (memory.norm(want) or 1))
         deviations.append(memory.deviation(slot.name, limit, memory.matrix(first[slot.name]), want))
     return Result(case, deviations, problems)
+
+
+def moved(memory, values, share):
+    """The inputs, every element moved by a share of itself as rounding may; masks are exact."""
+    return {name: value if name in ("mask", "core_mask") else memory.moved(value, share) for name, value in values.items()}
 
 
 def columns_of(call, name):

@@ -6,6 +6,13 @@ import dataclasses
 # what sums of thousands of terms in f32, or operands rounded to the type, come to.
 LIMITS = {"f64": 1e-12, "f32": 1e-5, "f16": 1.5e-3, "tf32": 2e-3, "bf16": 1e-2}
 
+# Largest relative error of rounding to a type. Of the types that operands are rounded to, which are none of the others.
+ROUNDINGS = {"f16": 2.0**-11, "tf32": 2.0**-11, "bf16": 2.0**-9}
+
+# Where terms cancel, a result may be off by this many times what rounding the formula's inputs moves it: they are not all that is
+# rounded on the way.
+ROUNDING_FACTOR = 4
+
 # One element may be off by this many times the limit, relative to itself plus the tensor's root mean square.
 ELEMENT_FACTOR = 4
 
@@ -30,7 +37,11 @@ class Deviation:
         return text if self.fine else f"{text}; worst {self.place}"
 
 
-def limit_of(slot, dtype_set, rounds_weights):
-    """The limit of a tensor: of its own type and of the products that it comes from."""
-    through = dtype_set.product if slot.rounded_operands else dtype_set.sum(rounds_weights)
-    return max(LIMITS[through], LIMITS[slot.dtype])
+def precision_of(slot, dtype_set, rounds_weights):
+    """The coarsest precision of the products that a tensor comes from."""
+    return dtype_set.product if slot.rounded_operands else dtype_set.sum(rounds_weights)
+
+
+def limit_of(slot, precision):
+    """The limit of a tensor whose terms do not cancel: of its own type and of the products that it comes from."""
+    return max(LIMITS[precision], LIMITS[slot.dtype])

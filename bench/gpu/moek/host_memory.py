@@ -121,10 +121,16 @@ class HostMemory:
         flat = [i for row in index for i in row]
         return min(flat), max(flat)
 
+    def norm(self, matrix):
+        return math.sqrt(math.fsum(value * value for value in matrix.data))
+
+    def moved(self, matrix, share):
+        """Every element moved by a share of itself, up or down, as a leaf of the formula."""
+        return Matrix(matrix.rows, matrix.columns, [value * (1 + self._random.choice((-share, share))) for value in matrix.data])
+
     def deviation(self, name, limit, got, want):
         pairs = list(zip(got.data, want.data))
-        norm = math.sqrt(math.fsum(w * w for _, w in pairs))
-        error = math.sqrt(math.fsum((g - w)**2 for g, w in pairs))
+        norm, error = self.norm(want), self.norm(got - want)
         mean_square = norm / math.sqrt(len(pairs))
         shares = [_share(g, w, limit * ELEMENT_FACTOR * (abs(w) + mean_square)) for g, w in pairs]
         worst = max(range(len(pairs)), key=shares.__getitem__)

@@ -92,10 +92,17 @@ class TorchMemory:
     def bounds(self, index):
         return index.min().item(), index.max().item()
 
+    def norm(self, matrix):
+        return torch.linalg.vector_norm(matrix.detach()).item()
+
+    def moved(self, matrix, share):
+        """Every element moved by a share of itself, up or down, as a leaf of the formula."""
+        ups = torch.randint(2, matrix.shape, generator=self._generator, device=self.device)
+        return (matrix.detach() * (1 + share * (2 * ups - 1))).requires_grad_(True)
+
     def deviation(self, name, limit, got, want):
         got, want = got.detach(), want.detach()
-        norm = torch.linalg.vector_norm(want).item()
-        error = torch.linalg.vector_norm(got - want).item()
+        norm, error = self.norm(want), self.norm(got - want)
         allowed = limit * ELEMENT_FACTOR * (want.abs() + norm / math.sqrt(want.numel()))
         shares = torch.where(got == want, 0.0, (got - want).abs() / allowed).nan_to_num(nan=math.inf)
         worst = int(shares.argmax())

@@ -102,6 +102,26 @@ class Check(unittest.TestCase):
         result = self.tampered(case, "y", write_behind_the_first_row)
         self.assertEqual(result.problems, ["y: memory between its rows was written"])
 
+    def test_rounding_moves_what_cancels_further(self):
+        """Between x = [c, c, 0, ...] and A = [1, -0.999, 0, ...], u keeps a thousandth of its terms."""
+
+        class Cancelling(HostMemory):
+            def new(self, slot, padding):
+                tensor = super().new(slot, padding)
+                if slot.name in ("x", "A"):
+                    second = 1 if slot.name == "x" else -0.999
+                    tensor.assign([value for _ in range(slot.rows) for value in [1, second] + [0] * (slot.columns - 2)])
+                return tensor
+
+        case = CoreMerge(5, 7, 6, 6, 5, dtype="tf32")
+        limits = [{deviation.name: deviation.limit for deviation in check(self.context, case, memory).deviations}
+                  for memory in (HostMemory(5), Cancelling(5))]
+        self.assertLess(limits[0]["u"], 4e-3)
+        self.assertGreater(limits[1]["u"], 0.2)
+        self.assertLess(limits[1]["u"], 20)
+        exact = check(self.context, dataclasses.replace(case, dtype="f32"), Cancelling(5))
+        self.assertEqual({deviation.limit for deviation in exact.deviations}, {1e-5})
+
     def test_a_wrong_option_is_found(self):
         """Arguments reach the struct: a formula with another option does not match."""
         for case, change in (
