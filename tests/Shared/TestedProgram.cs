@@ -18,13 +18,14 @@ internal sealed class TestedProgram(string assembly)
         return (process.ExitCode, output, errors.Result);
     }
 
-    /// <summary>Runs the program until a line of its output begins with a text, then interrupts it as Ctrl-C does. It has to end within half a minute.</summary>
+    /// <summary>Runs the program until a line of its output begins with a text, then asks it to end. It has to within half a minute.</summary>
+    /// <remarks>By SIGTERM: where a shell runs the tests in the background, everything they start ignores the SIGINT of Ctrl-C.</remarks>
     /// <param name="begin">The text.</param>
     /// <param name="arguments">Its command line.</param>
     public (int ExitCode, string Errors) Interrupt(string begin, params string[] arguments)
     {
         if (!OperatingSystem.IsLinux() && !OperatingSystem.IsMacOS())
-            Assert.Ignore("The test interrupts the program with 'kill -INT', which Windows does not have.");
+            Assert.Ignore("The test ends the program with 'kill -TERM', which Windows does not have.");
 
         using Process process = Start(arguments);
         Task<string> errors = process.StandardError.ReadToEndAsync();
@@ -32,7 +33,7 @@ internal sealed class TestedProgram(string assembly)
         {
         }
 
-        Process.Start("kill", ["-INT", $"{process.Id}"]).WaitForExit();
+        Process.Start("kill", ["-TERM", $"{process.Id}"]).WaitForExit();
         bool ended = process.WaitForExit(TimeSpan.FromSeconds(30));
         if (!ended)
             process.Kill();
