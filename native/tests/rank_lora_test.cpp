@@ -957,20 +957,23 @@ TEST_P(RankLoraOnIsa, NeighboursChangeNoBit) {
         alone.dy = take_row(call.dy, 0);
         Outputs expected = alone.forward(context_);
         const Gradients expected_gradients = alone.backward(context_, expected);
-        for (const int64_t T : {2, 15, 33, 130, 300}) {
-            for (const int64_t place : {int64_t{0}, T / 2, T - 1}) {
-                Call batch = call;
-                batch.shape.T = T;
-                batch.x = Tensor(shape.dtypes.x, T, shape.d_in, random_.normals(T * shape.d_in));
-                batch.dy = Tensor(shape.dtypes.y, T, shape.d_out, random_.normals(T * shape.d_out));
-                for (int64_t c = 0; c < shape.d_in; ++c) batch.x.set(place, c, alone.x.at(0, c));
-                for (int64_t c = 0; c < shape.d_out; ++c) batch.dy.set(place, c, alone.dy.at(0, c));
-                Outputs out = batch.forward(context_);
-                EXPECT_TRUE(take_row(out.y, place).same_bits(expected.y)) << "T " << T << " place " << place;
-                const Gradients gradients = batch.backward(context_, out);
-                EXPECT_TRUE(take_row(gradients.dx, place).same_bits(expected_gradients.dx))
-                    << "T " << T << " place " << place;
-            }
+        struct Place {
+            int64_t T, at;
+        };
+        // The first, the last and one in the middle, on both sides of a tile's and a block's bounds.
+        for (const auto [T, place] : std::initializer_list<Place>{
+                 {2, 0}, {2, 1}, {15, 7}, {33, 0}, {33, 32}, {130, 65}, {130, 129}, {300, 150}}) {
+            Call batch = call;
+            batch.shape.T = T;
+            batch.x = Tensor(shape.dtypes.x, T, shape.d_in, random_.normals(T * shape.d_in));
+            batch.dy = Tensor(shape.dtypes.y, T, shape.d_out, random_.normals(T * shape.d_out));
+            for (int64_t c = 0; c < shape.d_in; ++c) batch.x.set(place, c, alone.x.at(0, c));
+            for (int64_t c = 0; c < shape.d_out; ++c) batch.dy.set(place, c, alone.dy.at(0, c));
+            Outputs out = batch.forward(context_);
+            EXPECT_TRUE(take_row(out.y, place).same_bits(expected.y)) << "T " << T << " place " << place;
+            const Gradients gradients = batch.backward(context_, out);
+            EXPECT_TRUE(take_row(gradients.dx, place).same_bits(expected_gradients.dx))
+                << "T " << T << " place " << place;
         }
         if (HasFailure()) return;
     }
