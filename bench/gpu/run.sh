@@ -159,13 +159,13 @@ if [ -n "$dry_run" ]; then
     library=$(ls "$bin/libmoekernels.so" artifacts/native/*-Release/bin/libmoekernels.so 2>/dev/null | head -n 1)
     if [ -z "$library" ]; then echo "compare.py is not tried: there is no libmoekernels.so"; exit 0; fi
     status=0
-    "$python" bench/gpu/compare.py --check --device cpu --arrays plain --library "$library" || status=1
+    # The same numbers every time: whoever changes something else shall not meet a new one's rounding.
+    plain=("$python" bench/gpu/compare.py --check --arrays plain --seed 1 --library "$library")
+    "${plain[@]}" --device cpu || status=1
     emulated=${library%/*}/libmoekernels_cuda_emulated.so
     if [ -f "$emulated" ]; then
-        "$python" bench/gpu/compare.py --check --device emulated --arrays plain --library "$library" --cuda-library "$emulated" \
-            || status=1
-        "$python" bench/gpu/compare.py --check --device emulated --arrays plain --library "$library" --cuda-library "$emulated" \
-            --clusters 2 --only "rank_lora RankLora" || status=1
+        "${plain[@]}" --device emulated --cuda-library "$emulated" || status=1
+        "${plain[@]}" --device emulated --cuda-library "$emulated" --clusters 2 --only "rank_lora RankLora" || status=1
     fi
     exit "$status"
 fi
