@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <type_traits>
 #include <vector>
@@ -161,31 +162,22 @@ inline void wait_for_device() {
 }
 
 // Memory that the device under test can read and write.
-template <class Element>
-struct DeviceAllocator {
-    using value_type = Element;
-
-    DeviceAllocator() = default;
-    template <class Other>
-    DeviceAllocator(const DeviceAllocator<Other>&) {}
-
-    Element* allocate(size_t count) {
-#if defined(__unix__)
-        if (on_real_gpu()) return static_cast<Element*>(CudaDriver::instance().allocate(count * sizeof(Element)));
-#endif
-        return static_cast<Element*>(::operator new(count * sizeof(Element)));
-    }
-    void deallocate(Element* memory, size_t) {
+struct DeviceDelete {
+    void operator()(unsigned char* memory) const {
 #if defined(__unix__)
         if (on_real_gpu()) return CudaDriver::instance().free(memory);
 #endif
         ::operator delete(memory);
     }
-
-    template <class Other>
-    bool operator==(const DeviceAllocator<Other>&) const {
-        return true;
-    }
 };
+
+using DeviceBytes = std::unique_ptr<unsigned char[], DeviceDelete>;
+
+inline DeviceBytes allocate_bytes(size_t size) {
+#if defined(__unix__)
+    if (on_real_gpu()) return DeviceBytes(static_cast<unsigned char*>(CudaDriver::instance().allocate(size)));
+#endif
+    return DeviceBytes(static_cast<unsigned char*>(::operator new(size)));
+}
 
 }  // namespace moek::test
