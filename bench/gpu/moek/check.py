@@ -3,7 +3,7 @@
 import dataclasses
 
 from .call import Call, dropout_mask
-from .deviation import LIMITS, ROUNDING_FACTOR, ROUNDINGS, limit_of, precision_of
+from .deviation import LIMITS, ROUNDING_FACTOR, ROUNDING_TRIES, ROUNDINGS, limit_of, precision_of
 from .rank_lora import OFFSET, SEED
 from .slots import Slot
 
@@ -68,7 +68,7 @@ def check(context, case, memory):
     if "counts" in call.tensors:
         expected["counts"] = memory.histogram(ids, columns_of(call, "counts"))
     deviations = []
-    rounded = {}  # what the formula makes of moved inputs, by how far they are moved
+    rounded = {}  # what the formula makes of rounded values, by their precision
     for slot in written:
         if slot.name == "ids":
             continue
@@ -81,16 +81,22 @@ def check(context, case, memory):
             limit = limit_of(slot, precision)
             if precision in ROUNDINGS:
                 if precision not in rounded:
-                    rounded[precision] = case.expected(memory, moved(memory, values, ROUNDINGS[precision]), ids)
-                move = memory.norm(rounded[precision][slot.name] - expected[slot.name])
+                    rounded[precision] = [rounded_formula(case, memory, values, ids, ROUNDINGS[precision])
+                                          for _ in range(ROUNDING_TRIES)]
+                move = max(memory.norm(result[slot.name] - expected[slot.name]) for result in rounded[precision])
                 limit = max(limit, ROUNDING_FACTOR * move / (memory.norm(want) or 1))
         deviations.append(memory.deviation(slot.name, limit, memory.matrix(first[slot.name]), want))
     return Result(case, deviations, problems)
 
 
-def moved(memory, values, share):
-    """The inputs, every element moved by a share of itself as rounding may; masks are exact."""
-    return {name: value if name in ("mask", "core_mask") else memory.moved(value, share) for name, value in values.items()}
+def rounded_formula(case, memory, values, ids, share):
+    """The formula with its inputs and what is made of them moved by a share of themselves, as rounding may; masks are exact."""
+    memory.share = share
+    try:
+        inputs = {name: value if name in ("mask", "core_mask") else memory.moved(value) for name, value in values.items()}
+        return case.expected(memory, inputs, ids)
+    finally:
+        memory.share = 0.0
 
 
 def columns_of(call, name):

@@ -99,17 +99,19 @@ class CoreMerge:
 
     def expected(self, math, values, ids):
         x, cores = values["x"], values["C"]
-        u = (x * values["mask"] if self.dropout_p > 0 else x) @ values["A"].t()
+        u = math.passed((x * values["mask"] if self.dropout_p > 0 else x) @ values["A"].t())
         if self.router == "CORE":
-            p = (u @ values["W_g"].t() / self.temperature).softmax(-1)
+            p = (math.passed(u @ values["W_g"].t()) / self.temperature).softmax(-1)
         elif self.router == "INPUT":
             read = values["router_input"] if self.separate_router_input else x
-            p = (read @ values["W_g"].t() / self.temperature).softmax(-1)
+            p = (math.passed(read @ values["W_g"].t()) / self.temperature).softmax(-1)
         else:
             p = values["p"]
-        v = p.narrow(-1, 0, 1) * (u @ cores.narrow(0, 0, self.r))
+        weights = math.passed(p)
+        v = weights.narrow(-1, 0, 1) * (u @ cores.narrow(0, 0, self.r))
         for e in range(1, self.E):
-            v = v + p.narrow(-1, e, 1) * (u @ cores.narrow(0, e * self.r, self.r))
+            v = v + weights.narrow(-1, e, 1) * (u @ cores.narrow(0, e * self.r, self.r))
+        v = math.passed(v)
         dropped = v * values["core_mask"] if self.dropout_core_p > 0 else v
         y = dropped @ (values["B"].t() if self.b_layout == "OUT_BY_RANK" else values["B"]) * self.scale
         expected = {"u": u, "v": v, "y": y}

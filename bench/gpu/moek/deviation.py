@@ -9,9 +9,9 @@ LIMITS = {"f64": 1e-12, "f32": 1e-5, "f16": 1.5e-3, "tf32": 2e-3, "bf16": 1e-2}
 # Largest relative error of rounding to a type. Of the types that operands are rounded to, which are none of the others.
 ROUNDINGS = {"f16": 2.0**-11, "tf32": 2.0**-11, "bf16": 2.0**-9}
 
-# Where terms cancel, a result may be off by this many times what rounding the formula's inputs moves it: they are not all that is
-# rounded on the way.
-ROUNDING_FACTOR = 4
+# Where terms cancel, a result may be off by this many times what rounding moves the formula's value in the worst of some tries.
+ROUNDING_FACTOR = 3
+ROUNDING_TRIES = 4
 
 # One element may be off by this many times the limit, relative to itself plus the tensor's root mean square.
 ELEMENT_FACTOR = 4

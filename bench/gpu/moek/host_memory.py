@@ -41,6 +41,7 @@ class HostMemory:
     """Makes, reads and compares host tensors. TorchMemory has the same methods."""
 
     stream = None
+    share = 0.0
 
     def __init__(self, seed):
         self._random = random.Random(seed)
@@ -124,9 +125,14 @@ class HostMemory:
     def norm(self, matrix):
         return math.sqrt(math.fsum(value * value for value in matrix.data))
 
-    def moved(self, matrix, share):
-        """Every element moved by a share of itself, up or down, as a leaf of the formula."""
-        return Matrix(matrix.rows, matrix.columns, [value * (1 + self._random.choice((-share, share))) for value in matrix.data])
+    def moved(self, matrix):
+        """An input with every element moved by `share` of itself, up or down."""
+        factors = self._factors(matrix)
+        return Matrix(matrix.rows, matrix.columns, [value * factor for value, factor in zip(matrix.data, factors.data)])
+
+    def passed(self, matrix):
+        """What a formula makes on its way: as it is, or moved like an input, and its gradient with it."""
+        return matrix * self._factors(matrix) if self.share else matrix
 
     def deviation(self, name, limit, got, want):
         pairs = list(zip(got.data, want.data))
@@ -138,6 +144,10 @@ class HostMemory:
         return Deviation(name, limit, error / norm if norm > 0 else error, shares[worst], place)
 
     # --------------------------------------------------------------------------------------------------------------------
+
+    def _factors(self, matrix):
+        moves = (-self.share, self.share)
+        return Matrix(matrix.rows, matrix.columns, [1 + self._random.choice(moves) for _ in matrix.data])
 
     def _contents(self, slot):
         count = slot.rows * slot.columns

@@ -122,11 +122,11 @@ class RankLora:
         return biased.abs() if self.gate == "ACTIVATION_ABSOLUTE" else biased
 
     def expected(self, math, values, ids):
-        a = self._dropped(values) @ values["A"].t()
+        a = math.passed(self._dropped(values) @ values["A"].t())
         u = a.gather(-1, ids)
         expected = {"u": u}
         if self.routed:
-            z = self._router_input(values) @ values["W_r"].t()
+            z = math.passed(self._router_input(values) @ values["W_r"].t())
             expected["gate_logits"] = z
             gates = gate.weights_of(self, self._per_rank(z), values.get("bias"), ids)
         elif self.gate == "CALLER":
@@ -140,7 +140,7 @@ class RankLora:
             gates = math.leaf(math.filled(self.T, self.k, 1.0))
         if self.gate != "CALLER":
             expected["gates"] = gates
-        dense = math.filled(self.T, self.r, 0.0).scatter(-1, ids, gates * u)
+        dense = math.filled(self.T, self.r, 0.0).scatter(-1, ids, math.passed(gates * u))
         expected["y"] = dense @ (values["B"].t() if self.b_layout == "OUT_BY_RANK" else values["B"]) * self.scale
 
         wanted = {"dx": values["x"], "dA": values["A"], "dB": values["B"], "dgates": gates}

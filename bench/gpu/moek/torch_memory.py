@@ -14,6 +14,8 @@ _GAP = 77.0
 class TorchMemory:
     """Makes, reads and compares tensors. A tensor is a view of `tensor.whole`, which has the gaps between rows as well."""
 
+    share = 0.0
+
     def __init__(self, seed, device):
         self.device = device
         self._generator = torch.Generator(device=device).manual_seed(seed)
@@ -95,10 +97,13 @@ class TorchMemory:
     def norm(self, matrix):
         return torch.linalg.vector_norm(matrix.detach()).item()
 
-    def moved(self, matrix, share):
-        """Every element moved by a share of itself, up or down, as a leaf of the formula."""
-        ups = torch.randint(2, matrix.shape, generator=self._generator, device=self.device)
-        return (matrix.detach() * (1 + share * (2 * ups - 1))).requires_grad_(True)
+    def moved(self, matrix):
+        """An input with every element moved by `share` of itself, up or down."""
+        return (matrix.detach() * self._factors(matrix)).requires_grad_(True)
+
+    def passed(self, matrix):
+        """What a formula makes on its way: as it is, or moved like an input, and its gradient with it."""
+        return matrix * self._factors(matrix) if self.share else matrix
 
     def deviation(self, name, limit, got, want):
         got, want = got.detach(), want.detach()
@@ -111,6 +116,10 @@ class TorchMemory:
         return Deviation(name, limit, error / norm if norm > 0 else error, shares.flatten()[worst].item(), place)
 
     # --------------------------------------------------------------------------------------------------------------------
+
+    def _factors(self, matrix):
+        ups = torch.randint(2, matrix.shape, generator=self._generator, device=self.device)
+        return 1 + self.share * (2 * ups - 1).to(matrix.dtype)
 
     @property
     def _on_gpu(self):
