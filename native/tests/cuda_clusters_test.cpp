@@ -243,7 +243,7 @@ void check(const Shape& shape, std::initializer_list<const char*> options = {"2"
     for (const char* option : options) {
         SCOPED_TRACE(option);
         const ClusterContext with(option);
-        if (with.has_no_effect()) GTEST_SKIP() << with.log();
+        if (with.has_no_effect()) GTEST_SKIP() << "this GPU has no clusters to compare with: " << with.log();
         EXPECT_NE(with.log().find(" share operands within clusters of up to "), std::string::npos) << with.log();
         expect_same_bits(call.run(with), expected);
     }
@@ -312,7 +312,7 @@ TEST(CudaClusters, AreOffUnlessAskedFor) {
     EXPECT_EQ(ClusterContext("0").log(), "");
     EXPECT_EQ(ClusterContext("").log(), "");
     const ClusterContext context("4");
-    if (context.has_no_effect()) GTEST_SKIP() << context.log();
+    if (context.has_no_effect()) GTEST_SKIP() << "this GPU has no clusters to switch on: " << context.log();
     EXPECT_EQ(context.log(),
               "2 MOEKERNELS_CUDA_CLUSTERS=4: products share operands within clusters of up to 4 blocks\n");
 }

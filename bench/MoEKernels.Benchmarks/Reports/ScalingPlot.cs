@@ -45,7 +45,8 @@ internal static class ScalingPlot
         // Long enough for dashes to be seen.
         plot.Legend.SymbolWidth = 40;
         plot.ShowLegend(Alignment.UpperLeft);
-        plot.Axes.Margins(.05, .15);
+        // The legend lies above the curves and not over them.
+        plot.Axes.Margins(left: .05, right: .05, bottom: .1, top: .55);
         return plot;
     }
 }

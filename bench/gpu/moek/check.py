@@ -1,9 +1,10 @@
 """Runs a case forward and backward, twice, and compares everything it writes with the formula in f64."""
 
 import dataclasses
+import math
 
 from .call import Call, dropout_mask
-from .deviation import LIMITS, ROUNDING_FACTOR, ROUNDING_TRIES, ROUNDINGS, limit_of, precision_of
+from .deviation import LIMITS, ROUNDING_FACTOR, ROUNDING_TRIES, limit_of, precision_of, rounding_of
 from .rank_lora import OFFSET, SEED
 from .slots import Slot
 
@@ -79,22 +80,23 @@ def check(context, case, memory):
         if slot.dtype != "i32":
             precision = precision_of(slot, case.dtypes, rounds_weights)
             limit = limit_of(slot, precision)
-            if precision in ROUNDINGS:
+            if rounding_of(precision) > 0:
                 if precision not in rounded:
-                    rounded[precision] = [rounded_formula(case, memory, values, ids, ROUNDINGS[precision])
-                                          for _ in range(ROUNDING_TRIES)]
-                move = max(memory.norm(result[slot.name] - expected[slot.name]) for result in rounded[precision])
+                    rounded[precision] = [rounded_formula(case, memory, values, ids, precision) for _ in range(ROUNDING_TRIES)]
+                moves = [memory.norm(result[slot.name] - expected[slot.name]) for result in rounded[precision]]
+                move = math.hypot(*moves) / math.sqrt(ROUNDING_TRIES)
                 limit = max(limit, ROUNDING_FACTOR * move / (memory.norm(want) or 1))
         deviations.append(memory.deviation(slot.name, limit, memory.matrix(first[slot.name]), want))
     return Result(case, deviations, problems)
 
 
-def rounded_formula(case, memory, values, ids, share):
-    """The formula with its inputs and what is made of them moved by a share of themselves, as rounding may; masks are exact."""
-    memory.share = share
+def rounded_formula(case, memory, values, ids, precision):
+    """The formula with what it makes on its way moved as far as rounding may; its inputs too, where they are not rounded yet."""
+    memory.share = rounding_of(precision)
     try:
-        inputs = {name: value if name in ("mask", "core_mask") else memory.moved(value) for name, value in values.items()}
-        return case.expected(memory, inputs, ids)
+        if precision == "tf32":
+            values = {name: memory.moved(value) for name, value in values.items()}
+        return case.expected(memory, values, ids)
     finally:
         memory.share = 0.0
 

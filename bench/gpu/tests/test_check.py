@@ -103,7 +103,7 @@ class Check(unittest.TestCase):
         self.assertEqual(result.problems, ["y: memory between its rows was written"])
 
     def test_rounding_moves_what_cancels_further(self):
-        """Between x = [c, c, 0, ...] and A = [1, -0.999, 0, ...], u keeps a thousandth of its terms."""
+        """Between x = [1, 1, 0, ...] and A = [1, -0.999, 0, ...], u keeps a thousandth of its terms."""
 
         class Cancelling(HostMemory):
             def new(self, slot, padding):

@@ -68,7 +68,7 @@ class GuardedBytes {
   public:
     explicit GuardedBytes(size_t size, unsigned char fill = 0xFF)
         : size_(size), bytes_(allocate_bytes(size + 2 * kGuard)) {
-        // Not element by element: under sanitizers that took longer than the tests.
+        // Not element by element: under sanitizers that took most of some tests' time.
         std::memset(bytes_.get(), kPattern, kGuard);
         std::memset(data(), fill, size_);
         std::memset(data() + size_, kPattern, kGuard);
